@@ -1,0 +1,104 @@
+"""The state of a training after an epoch, as one safetensors file that is replaced atomically.
+
+Tensors carry structured names: `model/…`, `average/…` and `optimizer/{parameter}#{state}`. The position
+(finished epochs, history, configuration) is JSON in the file's own header, so that tensors and position can
+never disagree. Random-number states need no place: data order, augmentation and dropout are seeded anew from
+`(seed, epoch)` when an epoch starts. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from convslim.errors import ArtifactError
+
+HEADER = "convslim_training"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands: finished epochs, metrics of each, and the configuration it runs under."""
+
+    epochs_done: int
+    history: tuple[Mapping[str, Any], ...]
+    config: Mapping[str, Any]
+    average_steps: int = 0
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file so that `path` holds either the old or the whole new content, whatever happens.
+
+    Raises:
+        ArtifactError: the folder cannot be written or the disk is full; the old file is still in place.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"Cannot write {path}: {error}. Free some space or choose a folder that you may write to."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], position: Position) -> None:
+    """Write tensors and position into one file, atomically.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    header = {HEADER: json.dumps(position.__dict__)}
+    flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    replace_file(path, lambda temporary: save_file(flat, temporary, metadata=header))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], Position]:
+    """Read what `save_checkpoint` wrote.
+
+    Raises:
+        ArtifactError: the file is missing, truncated or of another kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as handle:
+            header = (handle.metadata() or {}).get(HEADER)
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"Cannot read the training checkpoint {path}: {error}. It is missing, truncated or no "
+            "safetensors file; delete it to start this training anew."
+        ) from error
+    if header is None:
+        raise ArtifactError(
+            f"{path} is a safetensors file, but no training checkpoint of convslim: its header lacks "
+            f"'{HEADER}'. Give the folder of a training."
+        )
+    fields = json.loads(header)
+    return tensors, Position(**{**fields, "history": tuple(fields["history"])})
+
+
+def state_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a module as `{prefix}/{name}`."""
+    return {f"{prefix}/{name}": tensor for name, tensor in module.state_dict().items()}
+
+
+def select(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under `{prefix}/`, without the prefix."""
+    return {
+        name.removeprefix(f"{prefix}/"): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{prefix}/")
+    }

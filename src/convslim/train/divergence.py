@@ -1,0 +1,39 @@
+"""Noticing that a training has failed."""
+
+from __future__ import annotations
+
+import math
+
+
+class DivergenceWatch:
+    """Tells when a loss is not finite, or stays far above that of guessing.
+
+    Guessing among K classes costs ln K; a loss above factor·ln K for `patience` steps in a row counts as
+    diverged.
+
+    >>> watch = DivergenceWatch(num_classes=10, factor=10.0, patience=2)
+    >>> watch.verdict(2.3), watch.verdict(50.0)
+    (None, None)
+    >>> watch.verdict(51.0)
+    'the loss stayed above 23.03 (10 times that of guessing) for 2 steps and is now 51'
+    >>> watch.verdict(float("nan"))
+    'the loss is nan'
+    """
+
+    def __init__(self, num_classes: int, factor: float, patience: int) -> None:
+        self.limit = factor * math.log(max(num_classes, 2))
+        self.factor = factor
+        self.patience = patience
+        self._above = 0
+
+    def verdict(self, loss: float) -> str | None:
+        """What is wrong after a step with this loss, or `None`."""
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
+        self._above = self._above + 1 if loss > self.limit else 0
+        if self._above < self.patience:
+            return None
+        return (
+            f"the loss stayed above {self.limit:.2f} ({self.factor:g} times that of guessing) for "
+            f"{self.patience} steps and is now {loss:.4g}"
+        )
