@@ -123,7 +123,9 @@ class Split:
         if not 0 <= rank < world_size:
             raise DataError(f"rank is {rank} of {world_size} processes; ranks go from 0 to {world_size - 1}.")
         if augment and seed is None:
-            raise DataError("augment=True draws random numbers and needs a seed: batches(…, seed=0, augment=True).")
+            raise DataError(
+                "augment=True draws random numbers and needs a seed: batches(…, seed=0, augment=True)."
+            )
         whole = global_batches(
             len(self), batch_size, seed=seed, epoch=epoch, limit=limit, drop_last=drop_last
         )
