@@ -1,0 +1,26 @@
+"""Which channels matter.
+
+A criterion is data in, data out. Its function has the signature
+
+    (group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor] | None)
+        -> Tensor | None
+
+and gives one float64 number per channel of the group, shape ``(num_channels,)``; **higher = more important**.
+It may return None, which says that it has no opinion about this group: the group is then listed in
+``Scores.unscored`` and no allocation cuts it. A group's channels can be made by several coupled layers and
+stand at several positions of a tensor; every criterion says how it combines them.
+
+All criteria obey the same laws, and one test holds every entry of the table to them: the right shape, finite,
+deterministic, the model left untouched, and equivariant – permute the channels and the scores permute with
+them.
+
+To add one, write a file like ``l1.py`` and pass the criterion to :func:`score`, or give it a row in
+:data:`CRITERIA`.
+"""
+
+from convslim.criteria.criterion import Criterion, ScoreFunction
+from convslim.criteria.normalized import normalized
+from convslim.criteria.scores import Scores
+from convslim.criteria.scoring import CRITERIA, score
+
+__all__ = ["CRITERIA", "Criterion", "ScoreFunction", "Scores", "normalized", "score"]

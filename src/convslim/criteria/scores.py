@@ -1,0 +1,67 @@
+"""The result of scoring: one number per channel of every group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from convslim.errors import ArtifactError
+
+_KEYS = {"criterion", "structure", "values", "unscored"}
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How important every channel of every prunable group is.
+
+    Attributes:
+        criterion: Name of the criterion.
+        structure: Hash of the graph that the scores belong to.
+        values: Scores by group name, each of shape ``(num_channels,)``, float64; higher = more important.
+        unscored: Prunable groups of which the criterion could say nothing; they are never cut.
+
+    >>> scores = Scores("l1", "3f", {"conv1": np.array([0.5, 2.0])})
+    >>> Scores.from_json(scores.to_json()).values["conv1"]
+    array([0.5, 2. ])
+    """
+
+    criterion: str
+    structure: str
+    values: Mapping[str, npt.NDArray[np.float64]]
+    unscored: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """The scores as JSON text; reading it back gives the same numbers to the last bit."""
+        record = {
+            "criterion": self.criterion,
+            "structure": self.structure,
+            "values": {name: values.tolist() for name, values in self.values.items()},
+            "unscored": list(self.unscored),
+        }
+        return json.dumps(record, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Scores:
+        """The scores that :meth:`to_json` wrote.
+
+        Raises:
+            ArtifactError: If the text is not such a record.
+        """
+        try:
+            record = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ArtifactError(
+                f"The scores are not JSON: {error}. Write them with Scores.to_json."
+            ) from error
+        if not isinstance(record, dict) or set(record) != _KEYS:
+            found = sorted(record) if isinstance(record, dict) else type(record).__name__
+            raise ArtifactError(
+                f"A record of scores has the keys {sorted(_KEYS)}, this one has {found}. "
+                "Write it with Scores.to_json."
+            )
+        values = {name: np.array(numbers, np.float64) for name, numbers in record["values"].items()}
+        return cls(record["criterion"], record["structure"], values, tuple(record["unscored"]))

@@ -1,0 +1,40 @@
+"""Reading the weights that belong to a group's channels, one row per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from convslim.channels.graph import ChannelGroup, ParamAxis
+
+
+def rows(tensor: Tensor, axis: ParamAxis) -> Tensor:
+    """Everything that a tensor holds at the positions of each channel.
+
+    Returns:
+        Shape ``(num_channels, K)``, float64: for filters of a convolution K is ``C_in / groups * kH * kW``,
+        times the positions per channel.
+    """
+    positions = torch.from_numpy(axis.index).to(tensor.device)
+    lines = (
+        tensor.detach().movedim(axis.dim, 0).flatten(1) if tensor.ndim > 1 else tensor.detach().unsqueeze(1)
+    )
+    return lines[positions].flatten(1).double()
+
+
+def filters(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    """Filters of every layer that makes the group's channels, each of shape ``(num_channels, K)``."""
+    return (rows(tensors[axis.tensor], axis) for axis in group.axes if axis.role == "out")
+
+
+def norm_scales(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> tuple[ParamAxis, ...]:
+    """The axes of a group that are scales γ of a batch normalization.
+
+    A batch normalization is told from other per-channel weights (biases, PReLU slopes, layer scales) by its
+    running variance: the tensors ``x.weight`` and ``x.running_var`` stand side by side. One without running
+    statistics is not recognized.
+    """
+    scales = (axis for axis in group.axes if axis.role == "scale" and axis.tensor.endswith("weight"))
+    return tuple(axis for axis in scales if axis.tensor.removesuffix("weight") + "running_var" in tensors)

@@ -1,0 +1,1 @@
+"""How big, how fast, how equal: MACs and parameters as functions of the kept channels, latency, parity."""
