@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from convslim.errors import ArtifactError
@@ -63,7 +63,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], position: Positio
     """
     header = {HEADER: json.dumps(position.__dict__)}
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    replace_file(path, lambda temporary: save_file(flat, temporary, metadata=header))
+    content = serialize(flat, metadata=header)
+    replace_file(path, lambda temporary: temporary.write_bytes(content))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], Position]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,15 @@ def connect(accelerator: str = "auto") -> Fabric:
         strategy="ddp" if world_size > 1 else "auto",
     )
     fabric.launch()
+    atexit.unregister(_leave)
+    atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """End the process group before the interpreter does: gloo's threads abort a process that forgets."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:

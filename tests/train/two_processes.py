@@ -1,0 +1,53 @@
+"""Run by torchrun in `test_distributed.py`: train a small network and let the first process save what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from convslim.data import open_data
+from convslim.train import TrainConfig, evaluate, fit
+
+CONFIG = TrainConfig(
+    epochs=2, batch_size=64, lr=0.05, steps_per_epoch=8, seed=3, threads=1, augment=True, clip_norm=5.0
+)
+
+
+def network(*, norm: bool) -> nn.Module:
+    """A small classifier of the digits, with or without BatchNorm."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8) if norm else nn.Identity(),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
+
+
+def main(out: Path) -> None:
+    """Train both networks; every process saves its weights, so that they can be compared."""
+    rank = int(os.environ["RANK"])
+    source = open_data("digits")
+    facts = {}
+    for norm in (False, True):
+        result = fit(network(norm=norm), source, CONFIG, out=out / f"fit-{norm}", quiet=True)
+        save_file(result.model.state_dict(), out / f"norm-{norm}-rank-{rank}.safetensors")
+        facts[str(norm)] = {
+            "correct": evaluate(result.model, source.test).correct,
+            "train_loss": result.history[-1].train_loss,
+        }
+    (out / f"facts-{rank}.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
