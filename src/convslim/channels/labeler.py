@@ -1,0 +1,201 @@
+"""Walking a tape with channel labels as values: every operation's rule says where the channels go.
+
+The state of the walk is a :class:`Value` per tensor: a label vector for each dimension that carries channels. Rules
+(``rules/``) read the values of an operation's inputs, put those of its outputs, unite labels that must live or die
+together, and pin what may not be removed. A weight has two such dimensions, filters and inputs; a feature map one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from convslim.channels.graph import GroupedConv, Pin
+from convslim.channels.labels import LabelStore, Vector
+from convslim.channels.tape import OpCall, Tape, TensorRef
+
+Axes = dict[int, Vector]
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of a tensor.
+
+    Attributes:
+        axes: Label vector of every dimension that carries channels.
+        uniform: True for constants that are equal everywhere (``zeros_like``): they fit any number of channels.
+        static: True if the tensor depends on parameters and constants only, not on the input.
+        param: The parameter it was computed from, if static.
+        origin: What positions without a label are, for messages.
+    """
+
+    axes: Axes = field(default_factory=dict)
+    uniform: bool = False
+    static: bool = False
+    param: str = ""
+    origin: str = "a constant"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A remark on some labels, made by an operation."""
+
+    labels: Vector
+    call: OpCall | None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One use of weights, or a product of activations (``param`` empty)."""
+
+    call: OpCall
+    param: str
+    positions: int
+
+
+Rule = Callable[[OpCall, "Labeler"], None]
+
+
+class Labeler:
+    """One walk over a tape.
+
+    Args:
+        rules: Rule by operation name.
+        choices: For calls that leave a choice (how a split channel dimension may shrink), which option to take;
+            an option beyond the last pins the channels.
+        seeds: Label vectors of the model's own tensors; without them, every tensor gets fresh labels. With seeds
+            the walk checks a rewritten model against the original's labels.
+        sharing: A walk of the same model over another tape, whose labels this one goes on with.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        choices: Mapping[int, int] | None = None,
+        seeds: dict[str, Axes] | None = None,
+        sharing: Labeler | None = None,
+    ) -> None:
+        self.store = sharing.store if sharing else LabelStore()
+        self.seeds: dict[str, Axes] = sharing.seeds if sharing else dict(seeds or {})
+        self.seeded = seeds is not None
+        self.pins: list[tuple[Vector, Pin]] = []
+        self.produced: list[Mark] = []
+        self.consumed: list[Mark] = []
+        self.constraints: list[Mark] = []
+        self.layers: list[Layer] = []
+        self.whole_groups: list[GroupedConv] = []
+        self.flows: list[tuple[Axes, ...]] = []
+        self.reads: dict[int, list[tuple[int, int, Vector]]] = {}
+        self.options: dict[int, int] = {}
+        self._rules = rules
+        self._choices = choices or {}
+        self._values: dict[int, Value] = {}
+
+    def walk(self, tape: Tape, fallback: Rule) -> None:
+        """Apply the rules to every call, and pin what leaves the network."""
+        for ref in tape.model_inputs:
+            self._values[ref.id] = Value(origin="the network's input")
+        for call in tape.calls:
+            self._apply(call, fallback)
+            self.flows.append(tuple(self.value(out).axes for out in call.outs))
+        for ref in tape.outputs:
+            for labels in self.value(ref).axes.values():
+                self.pins.append((labels, Pin("the channels are an output of the network")))
+
+    def _apply(self, call: OpCall, fallback: Rule) -> None:
+        for out in call.outs:
+            self._values[out.id] = Value(static=self._all_static(call), param=self._param(call))
+        self._rules.get(call.name, fallback)(call, self)
+        if self._choices.get(call.index, 0) and call.index not in self.options:
+            self.pin_inputs(call, "a number of channels is fixed in the code here")
+
+    def _all_static(self, call: OpCall) -> bool:
+        return all(self.value(ref).static for ref in call.inputs)
+
+    def _param(self, call: OpCall) -> str:
+        return next((self.value(ref).param for ref in call.inputs if self.value(ref).param), "")
+
+    # ---- reading and putting values -------------------------------------------------------------------------
+
+    def value(self, ref: TensorRef) -> Value:
+        """The value of a tensor; the model's own tensors get labels at their first use."""
+        if ref.id not in self._values:
+            if ref.name:
+                self._values[ref.id] = Value(self._own_axes(ref), static=True, param=ref.name)
+            else:
+                self._values[ref.id] = Value(uniform=int(np.prod(ref.shape)) <= 1, static=True)
+        return self._values[ref.id]
+
+    def _own_axes(self, ref: TensorRef) -> Axes:
+        if ref.name not in self.seeds and not self.seeded:
+            self.seeds[ref.name] = {
+                dim: self.store.fresh(size) for dim, size in enumerate(ref.shape) if size > 1
+            }
+        known = self.seeds.get(ref.name, {})
+        return {dim: labels for dim, labels in known.items() if len(labels) > 1 or not self.seeded}
+
+    def axes(self, ref: TensorRef) -> Axes:
+        """Label vectors of a tensor by dimension."""
+        return self.value(ref).axes
+
+    def put(self, ref: TensorRef, axes: Axes, *, uniform: bool = False, origin: str = "") -> None:
+        """Set an output's labels. A dimension of size 1, or without any label, carries none."""
+        base = self._values[ref.id]
+        kept = {dim: labels for dim, labels in axes.items() if len(labels) > 1 and labels.any()}
+        self._values[ref.id] = Value(kept, uniform, base.static, base.param, origin or base.origin)
+
+    # ---- facts ----------------------------------------------------------------------------------------------
+
+    def unite(self, left: Vector, right: Vector, call: OpCall, origin: str = "a constant") -> None:
+        """Equal positions are the same channel; a channel that meets a position without one is pinned."""
+        self.store.unite(left, right)
+        lone = np.concatenate([left[(right == 0) & (left != 0)], right[(left == 0) & (right != 0)]])
+        if len(lone):
+            self.pin(lone, call, f"the channels meet {origin}, whose positions stay")
+
+    def pin(self, labels: Vector, call: OpCall, reason: str) -> None:
+        """These channels may not be removed."""
+        if labels.any():
+            self.pins.append((labels, Pin(reason, call.title, call.module, call.source)))
+
+    def pin_inputs(self, call: OpCall, reason: str) -> None:
+        """Pin every channel that reaches the call."""
+        for ref in call.inputs:
+            for labels in self.axes(ref).values():
+                self.pin(labels, call, reason)
+
+    def pin_dims(self, call: OpCall, ref: TensorRef, dims: Sequence[int], reason: str) -> Axes:
+        """Pin the channels along some dimensions of a tensor; returns the axes of the others."""
+        axes = self.axes(ref)
+        for dim in dims:
+            if dim in axes:
+                self.pin(axes[dim], call, reason)
+        return {dim: labels for dim, labels in axes.items() if dim not in dims}
+
+    def constrain(self, labels: Vector, call: OpCall, text: str) -> None:
+        """Note, for people, what couples these channels."""
+        self.constraints.append(Mark(labels, call, text))
+
+    def produce(self, labels: Vector, call: OpCall) -> None:
+        """These channels are made by filters of the call."""
+        self.produced.append(Mark(labels, call))
+
+    def consume(self, call: OpCall, position: int, dim: int, labels: Vector, weight: Vector | None) -> None:
+        """The call mixes the channels of its ``position``-th input tensor; ``weight`` labels read them."""
+        self.reads.setdefault(call.index, []).append((position, dim, labels))
+        if weight is not None:
+            self.consumed.append(Mark(weight, call))
+
+    def choose(self, call: OpCall, num_options: int) -> int:
+        """Which of several ways a call with a choice takes; ``num_options`` itself stands for pinning."""
+        self.options[call.index] = num_options
+        return min(self._choices.get(call.index, 0), num_options)
+
+
+def vector(axes: Axes, dim: int, size: int) -> Vector:
+    """The labels along a dimension, zeros where it carries none."""
+    found = axes.get(dim)
+    return found if found is not None else np.zeros(size, dtype=np.int64)

@@ -1,0 +1,37 @@
+"""Fused scaled-dot-product attention: ``softmax(q k^T / sqrt(E)) v`` over ``(B, H, L, E)``."""
+
+from convslim.channels.labeler import Axes, Labeler, Layer, Rule, vector
+from convslim.channels.tape import OpCall
+
+
+def attention(call: OpCall, labeler: Labeler) -> None:
+    """The value's features pass; query and key features are pinned, because their number is in the scale ``1/sqrt(E)``."""
+    query, key, value = call.inputs[:3]
+    for ref in (query, key):
+        labeler.pin_dims(call, ref, [len(ref.shape) - 1], "their number is in the scale of the attention")
+    for ref in call.inputs[3:]:
+        labeler.pin_dims(call, ref, range(len(ref.shape)), "the channels are an attention mask")
+    for dim in (len(query.shape) - 2,):
+        for ref in (query, key, value):
+            labeler.pin_dims(call, ref, [dim], "attention runs along the channel dimension")
+    axes: Axes = {len(value.shape) - 1: vector(labeler.axes(value), len(value.shape) - 1, value.shape[-1])}
+    for dim in range(len(query.shape) - 2):
+        heads = vector(labeler.axes(value), dim, value.shape[dim])
+        for ref in (query, key):
+            labeler.unite(heads, vector(labeler.axes(ref), dim, ref.shape[dim]), call)
+        axes[dim] = heads
+    labeler.put(call.outs[0], axes, origin=f"the output of {call.module or call.title}")
+    tokens, keys = query.shape[-2], key.shape[-2]
+    batch = 1
+    for size in query.shape[:-2]:
+        batch *= size
+    labeler.layers.append(Layer(call, "", batch * tokens * keys * (query.shape[-1] + value.shape[-1])))
+
+
+_FUSED = (
+    "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
+    "_scaled_dot_product_efficient_attention _scaled_dot_product_attention_math scaled_dot_product_attention "
+    "_scaled_dot_product_cudnn_attention"
+)
+
+RULES: dict[str, Rule] = {name: attention for name in _FUSED.split()}

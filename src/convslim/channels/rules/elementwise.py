@@ -1,0 +1,91 @@
+"""Element-wise operations unite what they bring together: residual adds, gates, layer scale, activations."""
+
+import numpy as np
+import torch
+
+from convslim.channels.labeler import Axes, Labeler, Rule, vector
+from convslim.channels.tape import OpCall, TensorRef
+
+
+def is_pointwise(call: OpCall) -> bool:
+    """True if PyTorch itself tags the operation (or its functional form) as point-wise."""
+    return torch.Tag.pointwise in call.func.tags
+
+
+def pointwise(call: OpCall, labeler: Labeler) -> None:
+    """Broadcast the operands' labels against each other and unite them, dimension by dimension."""
+    operands = call.inputs
+    if not call.outs:
+        return
+    shape = call.outs[0].shape
+    axes = {dim: labels for dim in range(len(shape)) if (labels := _meet(call, labeler, operands, dim)) is not None}
+    uniform = all(labeler.value(ref).uniform for ref in operands)
+    if call.through_view and (len(operands) > 1 or axes):
+        _written_through_view(call, labeler)
+    for out in call.outs:
+        if out.shape == shape:
+            labeler.put(out, axes, uniform=uniform, origin=_origin(labeler, operands))
+
+
+def _meet(call: OpCall, labeler: Labeler, operands: tuple[TensorRef, ...], dim: int) -> np.ndarray | None:
+    """Unite the operands' labels along one output dimension; None if nobody has any."""
+    shape = call.outs[0].shape
+    size, behind = shape[dim], len(shape) - dim
+    met: np.ndarray | None = None
+    plain: list[str] = []
+    for ref in operands:
+        own = len(ref.shape) - behind
+        value = labeler.value(ref)
+        if own < 0 or ref.shape[own] != size:
+            if own in value.axes:
+                labeler.pin(value.axes[own], call, "the channels are broadcast against others")
+            continue
+        labels = value.axes.get(own)
+        if labels is None:
+            if not value.uniform and size > 1:
+                plain.append(value.origin)
+        elif met is None:
+            met = labels
+        else:
+            labeler.unite(met, labels, call, value.origin)
+            met = np.where(met != 0, met, labels)
+    if met is not None and plain:
+        labeler.unite(met, np.zeros_like(met), call, plain[0])
+    return met
+
+
+def _origin(labeler: Labeler, operands: tuple[TensorRef, ...]) -> str:
+    origins = [labeler.value(ref).origin for ref in operands if not labeler.value(ref).static]
+    return next((origin for origin in origins if origin != "a constant"), "")
+
+
+def _written_through_view(call: OpCall, labeler: Labeler) -> None:
+    """In-place arithmetic on a part of a tensor: the whole's labels no longer say what stands where."""
+    values = [labeler.value(ref) for ref in call.inputs]
+    others = [value for value in values[1:] if value.axes or not value.uniform]
+    if others or len(values) == 1 and not values[0].axes:
+        labeler.pin_inputs(call, "the tensor is written in place through a view")
+
+
+def copy(call: OpCall, labeler: Labeler) -> None:
+    """``target.copy_(source)``: the target takes the source's labels; a write into a part of a tensor pins them."""
+    target, source = call.inputs[0], call.inputs[1]
+    if call.through_view:
+        labeler.pin_inputs(call, "the tensor is written in place through a view")
+        return
+    lead = len(target.shape) - len(source.shape)
+    axes: Axes = {
+        dim + lead: vector(labeler.axes(source), dim, source.shape[dim])
+        for dim in labeler.axes(source)
+        if source.shape[dim] == target.shape[dim + lead]
+    }
+    for out in call.outs:
+        labeler.put(out, axes, origin=labeler.value(source).origin)
+
+
+_POINTWISE = (
+    "hardswish hardsigmoid hardtanh _prelu_kernel leaky_relu elu softplus gelu mish logit masked_fill fill zero "
+    "native_dropout fake_quantize_per_tensor_affine threshold celu selu log_sigmoid_forward bitwise_not erfinv"
+)
+
+RULES: dict[str, Rule] = {name: pointwise for name in _POINTWISE.split()} | {"copy": copy}

@@ -1,0 +1,155 @@
+"""Operations that mix channels: convolutions and matrix products.
+
+They end the life of the channels they read and begin that of the channels they make. The labels of what they make are
+the labels of the filters themselves, so a layer that is used twice makes the same channels twice.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from convslim.channels.graph import GroupedConv
+from convslim.channels.labeler import Axes, Labeler, Layer, Rule, vector
+from convslim.channels.labels import Vector
+from convslim.channels.tape import OpCall, TensorRef
+
+
+def convolution(call: OpCall, labeler: Labeler) -> None:
+    """Convolution, transposed or not, with any number of conv groups.
+
+    The weight is ``(C_out, C_in/groups, *k)``, transposed ``(C_in, C_out/groups, *k)``. With several conv groups either
+    equal positions of all groups shrink together, or whole groups go; whichever leaves more to decide is taken, and
+    for a depthwise convolution that is the whole groups.
+    """
+    features, weight = call.inputs[0], call.inputs[1]
+    axes = labeler.pin_dims(
+        call, features, [dim for dim in range(len(features.shape)) if dim > 1], "a convolution runs over the channels"
+    )
+    others = [dim for dim in labeler.axes(weight) if dim > 1 and not labeler.value(weight).static]
+    labeler.pin_dims(call, weight, others, "the channels are taps of a computed kernel")
+    made = _couple(call, labeler, vector(axes, 1, features.shape[1]), weight)
+    if len(call.inputs) > 2 and call["bias"] is not None:
+        labeler.unite(made, vector(labeler.axes(call.inputs[2]), 0, len(made)), call)
+    labeler.produce(made, call)
+    batch = {0: axes[0]} if 0 in axes else {}
+    labeler.put(call.outs[0], batch | {1: made}, origin=f"the output of {call.module or call.title}")
+    moved_over = features if call["transposed"] else call.outs[0]
+    positions = moved_over.shape[0] * math.prod(moved_over.shape[2:])
+    labeler.layers.append(Layer(call, labeler.value(weight).param, positions))
+
+
+def _couple(call: OpCall, labeler: Labeler, features: Vector, weight: TensorRef) -> Vector:
+    """Unite what a convolution reads with the weight's labels; returns the labels of what it makes."""
+    groups, transposed = call["groups"], call["transposed"]
+    filters = vector(labeler.axes(weight), 0, weight.shape[0])
+    taps = vector(labeler.axes(weight), 1, weight.shape[1])
+    if groups == 1:
+        read, made = (filters, taps) if transposed else (taps, filters)
+        return _read(call, labeler, features, read, made)
+    per_group = len(features) // groups
+    num_made = call.outs[0].shape[1] // groups
+    # Coupled positions leave the in- and out-widths of a group to decide; whole groups leave the groups.
+    if groups >= per_group + num_made or per_group == 1:
+        return _whole_groups(call, labeler, features, filters, num_made)
+    reads = filters if transposed else np.tile(taps, groups)
+    made = np.tile(taps, groups) if transposed else filters
+    _tie_groups(call, labeler, features, groups)
+    _tie_groups(call, labeler, made, groups)
+    return _read(call, labeler, features, reads, made)
+
+
+def _read(call: OpCall, labeler: Labeler, features: Vector, reads: Vector, made: Vector) -> Vector:
+    labeler.unite(reads, features, call, labeler.value(call.inputs[0]).origin)
+    labeler.consume(call, 0, 1, features, reads)
+    return made
+
+
+def _tie_groups(call: OpCall, labeler: Labeler, labels: Vector, groups: int) -> None:
+    grid = labels.reshape(groups, -1)
+    labeler.unite(np.broadcast_to(grid[:1], grid.shape), grid, call)
+    labeler.constrain(grid[0], call, f"equal positions of the {groups} conv groups go together")
+
+
+def _whole_groups(call: OpCall, labeler: Labeler, features: Vector, filters: Vector, num_made: int) -> Vector:
+    """Conv groups are removed whole: what a group reads and what it makes are one channel of the graph."""
+    groups = call["groups"]
+    read = features.reshape(groups, -1)
+    labeler.unite(np.broadcast_to(read[:, :1], read.shape), read, call)
+    first = read[:, :1]
+    own = filters.reshape(groups, -1)
+    labeler.unite(own, np.broadcast_to(first, own.shape), call, labeler.value(call.inputs[0]).origin)
+    labeler.whole_groups.append(GroupedConv(call.module, labeler.value(call.inputs[1]).param, own.shape[1]))
+    if read.shape[1] > 1:
+        labeler.constrain(read[:, 0], call, f"conv groups of {read.shape[1]} channels are removed whole")
+        labeler.consume(call, 0, 1, features, None)
+    elif num_made > 1:
+        labeler.constrain(read[:, 0], call, f"each channel is read by {num_made} depthwise filters")
+    return filters if not call["transposed"] else np.repeat(own[:, 0], num_made)
+
+
+def matmul(call: OpCall, labeler: Labeler) -> None:
+    """``mm``, ``bmm``: the inner dimension is read, the outer ones pass, a batch dimension is common."""
+    left, right = call.inputs[-2], call.inputs[-1]
+    rank = len(left.shape)
+    inner_left = vector(labeler.axes(left), rank - 1, left.shape[-1])
+    inner_right = vector(labeler.axes(right), rank - 2, right.shape[-2])
+    origin = labeler.value(left if labeler.value(right).static else right).origin
+    labeler.unite(inner_left, inner_right, call, origin)
+    _consume_inner(call, labeler, inner_left, inner_right)
+    axes: Axes = {}
+    if rank == 3 and (0 in labeler.axes(left) or 0 in labeler.axes(right)):
+        axes[0] = vector(labeler.axes(left), 0, left.shape[0])
+        labeler.unite(axes[0], vector(labeler.axes(right), 0, right.shape[0]), call)
+    axes |= {rank - 2: vector(labeler.axes(left), rank - 2, left.shape[-2])}
+    axes |= {rank - 1: vector(labeler.axes(right), rank - 1, right.shape[-1])}
+    for ref, other, dim in ((left, right, rank - 2), (right, left, rank - 1)):
+        if labeler.value(ref).static and not labeler.value(other).static and dim in labeler.axes(ref):
+            labeler.produce(labeler.axes(ref)[dim], call)
+    labeler.put(call.outs[0], axes, origin=f"the output of {call.module or call.title}")
+    _count(call, labeler, left, right)
+
+
+def _consume_inner(call: OpCall, labeler: Labeler, inner_left: Vector, inner_right: Vector) -> None:
+    positions = len(call.inputs) - 2, len(call.inputs) - 1
+    rank = len(call.inputs[-1].shape)
+    left, right = (labeler.value(ref).static for ref in call.inputs[-2:])
+    if not left:
+        labeler.consume(call, positions[0], rank - 1, inner_left, inner_right if right else None)
+    elif not right:
+        labeler.consume(call, positions[1], rank - 2, inner_right, inner_left)
+
+
+def _count(call: OpCall, labeler: Labeler, left: TensorRef, right: TensorRef) -> None:
+    weight, other = (right, left) if labeler.value(right).static else (left, right)
+    if labeler.value(other).static:
+        return
+    if labeler.value(weight).static and labeler.value(weight).param:
+        rows = other.shape[-2] if weight is right else other.shape[-1]
+        labeler.layers.append(Layer(call, labeler.value(weight).param, rows))
+    else:
+        labeler.layers.append(Layer(call, "", math.prod(left.shape) * right.shape[-1]))
+
+
+def addmm(call: OpCall, labeler: Labeler) -> None:
+    """``bias + left @ right``: a matrix product, and the bias is per output channel."""
+    matmul(call, labeler)
+    bias, out = call.inputs[0], call.outs[0]
+    axes = dict(labeler.axes(out))
+    for dim, labels in labeler.axes(bias).items():
+        place = dim + len(out.shape) - len(bias.shape)
+        if place in axes:
+            labeler.unite(axes[place], labels, call)
+        else:
+            labeler.pin(labels, call, "the channels are added to the output of a product that has none")
+    labeler.put(out, axes, origin=labeler.value(out).origin)
+
+
+RULES: dict[str, Rule] = {
+    "convolution": convolution,
+    "mm": matmul,
+    "bmm": matmul,
+    "addmm": addmm,
+    "baddbmm": addmm,
+}

@@ -1,0 +1,58 @@
+"""Reductions and scans. Over unlabelled dimensions channels pass; over channels the result depends on all of them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from convslim.channels.labeler import Axes, Labeler, Rule
+from convslim.channels.rules.elementwise import pointwise
+from convslim.channels.tape import OpCall
+
+
+def is_reduction(call: OpCall) -> bool:
+    """True if PyTorch itself tags the operation as a reduction."""
+    return torch.Tag.reduction in call.func.tags
+
+
+def reduction(call: OpCall, labeler: Labeler) -> None:
+    """mean, sum, amax, norm, ...: the reduced dimensions go, the labels of the others move up."""
+    ref = call.inputs[0]
+    dims = _dims(call.bound.get("dim"), len(ref.shape))
+    axes = labeler.pin_dims(call, ref, dims, f"{call.name} runs over the channels")
+    for other in call.inputs[1:]:
+        labeler.pin_dims(call, other, range(len(other.shape)), f"{call.name} runs over the channels")
+    keepdim = bool(call.bound.get("keepdim", False))
+    for out in call.outs:
+        moved: Axes = axes if keepdim else {dim - sum(gone < dim for gone in dims): v for dim, v in axes.items()}
+        labeler.put(out, moved, uniform=labeler.value(ref).uniform, origin=labeler.value(ref).origin)
+
+
+def _dims(dim: int | Sequence[int] | None, ndim: int) -> list[int]:
+    if dim is None or (not isinstance(dim, int) and len(dim) == 0):
+        return list(range(ndim))
+    return sorted(entry % ndim for entry in ([dim] if isinstance(dim, int) else dim)) if ndim else []
+
+
+def along_dim(call: OpCall, labeler: Labeler) -> None:
+    """softmax, cumsum, sort, ...: along the channels every value depends on the others; other dimensions pass."""
+    ref = call.inputs[0]
+    dim = call.bound.get("dim", -1) % max(len(ref.shape), 1)
+    axes = labeler.pin_dims(call, ref, [dim], f"{call.name.strip('_')} runs over the channels")
+    for out in call.outs:
+        labeler.put(out, axes, origin=labeler.value(ref).origin)
+
+
+def minmax(call: OpCall, labeler: Labeler) -> None:
+    """``max`` and ``min`` are reductions with ``dim`` or alone, and element-wise with a second tensor."""
+    (pointwise if len(call.inputs) > 1 else reduction)(call, labeler)
+
+
+_REDUCTIONS = "mean sum amax amin prod std var var_mean std_mean logsumexp linalg_vector_norm norm argmax argmin any all"
+_ALONG = "_softmax _log_softmax softmax log_softmax cumsum cumprod sort topk logcumsumexp cummax cummin"
+
+RULES: dict[str, Rule] = {
+    **{name: reduction for name in _REDUCTIONS.split()},
+    **{name: along_dim for name in _ALONG.split()},
+    "max": minmax,
+    "min": minmax,
+}

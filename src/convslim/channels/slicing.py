@@ -1,0 +1,120 @@
+"""A copy of a model that keeps only given positions of its tensors.
+
+Used by the trial removal of a trace and by surgery alike. The model itself is never edited: sliced tensors are put
+into the memo of ``copy.deepcopy``, so the original's large weights are not even copied.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convslim.channels.graph import ChannelGraph
+from convslim.channels.labels import Vector
+from convslim.channels.tape import named_tensors
+from convslim.errors import ModelError
+
+Slices = Mapping[str, Mapping[int, Sequence[int] | Vector]]
+
+
+def slices_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -> dict[str, dict[int, Vector]]:
+    """Kept positions of every axis that shrinks, for kept channels by group name; groups not named stay whole."""
+    gone: dict[tuple[str, int], list[Vector]] = {}
+    for group in graph.groups:
+        if group.name not in kept or len(kept[group.name]) == group.num_channels:
+            continue
+        removed = np.ones(group.num_channels, dtype=bool)
+        removed[np.asarray(kept[group.name], dtype=np.int64)] = False
+        for axis in group.axes:
+            gone.setdefault((axis.tensor, axis.dim), []).append(axis.index[removed].reshape(-1))
+    slices: dict[str, dict[int, Vector]] = {}
+    for (tensor, dim), positions in gone.items():
+        stays = np.ones(graph.tensors[tensor][dim], dtype=bool)
+        stays[np.concatenate(positions)] = False
+        slices.setdefault(tensor, {})[dim] = np.flatnonzero(stays)
+    return slices
+
+
+def conv_groups_of(graph: ChannelGraph, slices: Slices) -> dict[str, int]:
+    """New ``groups`` of the convolutions that lose whole conv groups."""
+    return {
+        conv.module: len(slices[conv.tensor][0]) // conv.positions_per_group
+        for conv in graph.whole_group_convs
+        if 0 in slices.get(conv.tensor, {})
+    }
+
+
+def sliced_copy(model: nn.Module, slices: Slices, conv_groups: Mapping[str, int], *, share: bool = False) -> nn.Module:
+    """Copy the model with sliced tensors and matching module attributes.
+
+    Args:
+        model: Left as it is.
+        slices: Kept positions by tensor name and dimension.
+        conv_groups: New ``groups`` by module name.
+        share: Let the copy share the tensors that are not sliced; for a trial that only runs forward.
+
+    Raises:
+        ModelError: If the model cannot be copied.
+    """
+    tensors = named_tensors(model)
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors.values()} if share else {}
+    for name, by_dim in slices.items():
+        memo[id(tensors[name])] = _slice(tensors[name], by_dim)
+    try:
+        small = copy.deepcopy(model, memo)
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied ({error}). Remove what cannot be deep-copied "
+            "(open files, locks, generators) from its attributes."
+        ) from error
+    modules = dict(small.named_modules())
+    for name, number in conv_groups.items():
+        if hasattr(modules[name], "groups"):
+            modules[name].groups = number
+    for name in {name.rpartition(".")[0] for name in slices}:
+        _sync_attributes_(_owner(modules, name))
+    return small
+
+
+def _owner(modules: Mapping[str, nn.Module], name: str) -> nn.Module:
+    """The module whose attributes speak of a tensor; a parametrization's tensors belong to the module around it."""
+    return modules[name.partition(".parametrizations.")[0] if ".parametrizations." in name else name]
+
+
+def _slice(tensor: Tensor, by_dim: Mapping[int, Sequence[int] | Vector]) -> Tensor:
+    with torch.no_grad():
+        sliced = tensor.detach()
+        for dim, kept in by_dim.items():
+            index = torch.as_tensor(np.asarray(kept, dtype=np.int64), device=tensor.device)
+            sliced = sliced.index_select(dim, index)
+        dense = sliced.contiguous()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(dense, requires_grad=tensor.requires_grad)
+    return dense
+
+
+def _sync_attributes_(module: nn.Module) -> None:
+    """Set the counts that PyTorch's own layers keep beside their tensors."""
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        module.in_channels = module.weight.shape[0]
+        module.out_channels = module.weight.shape[1] * module.groups
+    elif isinstance(module, nn.modules.conv._ConvNd):
+        module.out_channels = module.weight.shape[0]
+        module.in_channels = module.weight.shape[1] * module.groups
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        held = next((t for t in (module.weight, module.running_mean) if t is not None), None)
+        module.num_features = len(held) if held is not None else module.num_features
+    elif isinstance(module, nn.GroupNorm) and module.weight is not None:
+        module.num_groups = module.num_groups * len(module.weight) // module.num_channels
+        module.num_channels = len(module.weight)
+    elif isinstance(module, nn.LayerNorm) and module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.numel()

@@ -1,0 +1,252 @@
+"""Recording one forward pass as a list of ATen operations, with the model left as it was found.
+
+The tape holds no tensors: every tensor is a number with a shape. What the operations mean for channels is decided
+afterwards by the rules, as often as necessary, without running the model again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+
+from convslim.errors import ModelError
+
+ExampleInput = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
+
+_SKIPPED_SOURCES = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRef:
+    """A tensor of the recorded pass: a number, its shape, and the model tensor's name if it is one."""
+
+    id: int
+    shape: tuple[int, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class OpCall:
+    """One ATen operation of the recorded pass.
+
+    Attributes:
+        index: Place on the tape.
+        func: The operator overload.
+        args, kwargs: As called, tensors replaced by :class:`TensorRef`.
+        outs: The tensors it returned, flat.
+        module: Dotted name of the innermost module whose code called it.
+        module_kind: That module's class name.
+        source: ``file.py:12`` of the innermost code outside PyTorch.
+        through_view: True if it wrote in place into a tensor that shares memory with another live one.
+    """
+
+    index: int
+    func: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    outs: tuple[TensorRef, ...]
+    module: str
+    module_kind: str
+    source: str
+    through_view: bool
+
+    @cached_property
+    def name(self) -> str:
+        """Operation without overload and in-place mark, ``add`` for ``aten.add_.Tensor``; foreign ones keep theirs."""
+        namespace, _, base = self.func._schema.name.partition("::")
+        if namespace != "aten":
+            return self.func._schema.name
+        return base[:-1] if base.endswith("_") and not base.endswith("__") else base
+
+    @cached_property
+    def title(self) -> str:
+        """The operation as a user would search for it: ``aten.add_.Tensor``."""
+        return str(self.func)
+
+    @cached_property
+    def bound(self) -> dict[str, Any]:
+        """Every argument by its schema name, defaults included."""
+        named: dict[str, Any] = {}
+        for position, argument in enumerate(self.func._schema.arguments):
+            if position < len(self.args):
+                named[argument.name] = self.args[position]
+            else:
+                default = argument.default_value if argument.has_default_value() else None
+                named[argument.name] = self.kwargs.get(argument.name, default)
+        return named
+
+    def __getitem__(self, name: str) -> Any:
+        return self.bound[name]
+
+    @cached_property
+    def inputs(self) -> tuple[TensorRef, ...]:
+        """The tensors among the arguments, in order."""
+        leaves, _ = tree_flatten((self.args, dict(self.kwargs)))
+        return tuple(leaf for leaf in leaves if isinstance(leaf, TensorRef))
+
+
+@dataclass(frozen=True)
+class Tape:
+    """A recorded forward pass.
+
+    Attributes:
+        calls: The operations in order.
+        model_inputs: Refs of the example input's tensors.
+        outputs: Refs of all tensors in the model's output.
+        result: The output itself, for comparing numbers.
+        error: The exception that ended the pass early, or None.
+    """
+
+    calls: tuple[OpCall, ...]
+    model_inputs: tuple[TensorRef, ...]
+    outputs: tuple[TensorRef, ...]
+    result: Any
+    error: Exception | None = None
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.calls: list[OpCall] = []
+        self._refs: Any = WeakIdKeyDictionary()
+        self._aliases: dict[int, Any] = {}
+        self._modules = {id(module): (name, type(module).__name__) for name, module in model.named_modules()}
+        self._count = 0
+        for name, tensor in named_tensors(model).items():
+            self._refs[tensor] = self._new(tensor, name)
+
+    def _new(self, tensor: Tensor, name: str = "") -> TensorRef:
+        self._count += 1
+        return TensorRef(self._count, tuple(tensor.shape), name)
+
+    def ref(self, tensor: Tensor) -> TensorRef:
+        """The tensor's ref, a new one for a tensor that no operation made."""
+        known = self._refs.get(tensor)
+        if known is None:
+            known = self._refs[tensor] = self._new(tensor)
+        return known
+
+    def _shares_memory(self, tensor: Tensor) -> bool:
+        mates = self._aliases.get(tensor.untyped_storage()._cdata)
+        return mates is not None and any(mate is not tensor for mate in mates)
+
+    def _remember_alias(self, tensor: Tensor) -> None:
+        if tensor.layout is torch.strided:
+            key = tensor.untyped_storage()._cdata
+            self._aliases.setdefault(key, WeakIdKeyDictionary())[tensor] = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        ref_args, ref_kwargs = tree_map_only(Tensor, self.ref, (tuple(args), kwargs))
+        result = func(*args, **kwargs)
+        place = _place(self._modules)
+        outs, writes_view = [], False
+        given = {id(leaf) for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)}
+        for leaf in tree_flatten(result)[0]:
+            if not isinstance(leaf, Tensor):
+                continue
+            if id(leaf) in given and func._schema.is_mutable:
+                writes_view = writes_view or self._shares_memory(leaf)
+            elif id(leaf) in given:
+                outs.append(self.ref(leaf))
+                continue
+            self._remember_alias(leaf)
+            self._refs[leaf] = self._new(leaf)
+            outs.append(self._refs[leaf])
+        self.calls.append(
+            OpCall(len(self.calls), func, ref_args, ref_kwargs, tuple(outs), *place, writes_view)
+        )
+        return result
+
+
+def _place(modules: Mapping[int, tuple[str, str]]) -> tuple[str, str, str]:
+    """Innermost module of the model on the Python stack with its class, and the innermost line outside PyTorch."""
+    module: tuple[str, str] | None = None
+    source = ""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and (module is None or not source):
+        code = frame.f_code
+        if not source and not code.co_filename.startswith(_SKIPPED_SOURCES):
+            source = f"{Path(code.co_filename).name}:{frame.f_lineno}"
+        if module is None and code.co_argcount and code.co_varnames[0] == "self":
+            module = modules.get(id(frame.f_locals.get("self")))
+        frame = frame.f_back
+    return *(module or ("", "")), source
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters, then buffers, by dotted name; a shared tensor under its first name."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def as_arguments(example_input: ExampleInput) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments for ``model(...)``."""
+    if isinstance(example_input, Tensor):
+        return (example_input,), {}
+    if isinstance(example_input, Mapping):
+        return (), dict(example_input)
+    if isinstance(example_input, tuple | list):
+        return tuple(example_input), {}
+    raise ModelError(
+        f"example_input is a {type(example_input).__name__}; "
+        "give a tensor, a tuple of positional arguments, or a dict of keyword arguments."
+    )
+
+
+@contextmanager
+def undisturbed(model: nn.Module, training: bool = False) -> Iterator[None]:
+    """Run the model in one mode without gradients; flags, buffers and random state are put back afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        # The fused attention of evaluation mode is one opaque operation; the plain one is the same arithmetic.
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            model.train(training)
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
+            for module, flag in flags:
+                module.training = flag
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+def record(model: nn.Module, example_input: ExampleInput, *, training: bool = False) -> Tape:
+    """Run the model once and write down every operation. An exception of the model ends the tape, see ``error``."""
+    args, kwargs = as_arguments(example_input)
+    with undisturbed(model, training):
+        recorder = _Recorder(model)
+        given = tuple(recorder.ref(leaf) for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor))
+        try:
+            with recorder:
+                result = model(*args, **kwargs)
+        except Exception as error:
+            return Tape(tuple(recorder.calls), given, (), None, error)
+        outputs = tuple(recorder.ref(leaf) for leaf in output_tensors(result))
+    return Tape(tuple(recorder.calls), given, outputs, result)
+
+
+def output_tensors(result: Any) -> list[Tensor]:
+    """All tensors in a model's output, whatever its nesting; dataclass-like outputs by their fields."""
+    leaves: list[Tensor] = []
+    for leaf in tree_flatten(result)[0]:
+        if isinstance(leaf, Tensor):
+            leaves.append(leaf)
+        elif hasattr(leaf, "__dict__"):
+            leaves += [value for value in tree_flatten(dict(vars(leaf)))[0] if isinstance(value, Tensor)]
+    return leaves

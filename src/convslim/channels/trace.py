@@ -1,0 +1,138 @@
+"""One forward pass of a model → :class:`~convslim.channels.graph.ChannelGraph`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from convslim.channels.graph import ChannelGraph
+from convslim.channels.groups import TensorInfo, build_graph
+from convslim.channels.labeler import Labeler, Rule
+from convslim.channels.probe import Evidence, compare, kept_labels, trial_kept
+from convslim.channels.rules import RULES, by_tag
+from convslim.channels.slicing import conv_groups_of, sliced_copy, slices_of
+from convslim.channels.tape import ExampleInput, Tape, named_tensors, record
+from convslim.errors import ModelError
+
+MAX_TRIALS = 64
+
+
+def trace(
+    model: nn.Module, example_input: ExampleInput, *, rules: Mapping[str, Rule] | None = None
+) -> ChannelGraph:
+    """Find which channels of a network belong together.
+
+    The model runs once without gradients in evaluation mode; its weights, flags, buffers, hooks and the random state
+    are as before. Operations that no rule covers pin the channels that reach them.
+
+    Args:
+        model: Any module whose forward runs on ``example_input``.
+        example_input: A tensor, a tuple of positional arguments, or a dict of keyword arguments. Batch 1 is enough.
+        rules: Rules for further operations, by name (``"mylib::myop"``), before the built-in ones.
+
+    Returns:
+        The channel groups, with producers, consumers, constraints, and reasons of pinned ones.
+
+    Raises:
+        ModelError: If the model fails on the example input.
+
+    Example:
+        >>> import torch, convslim
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 1))
+        >>> graph = convslim.trace(net, torch.zeros(1, 3, 8, 8))
+        >>> [(group.name, group.num_channels, group.prunable) for group in graph.groups]
+        [('0', 8, True), ('2', 4, False)]
+
+    References:
+        The idea of groups of coupled layers: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023.
+    """
+    table = {**RULES, **(rules or {})}
+    tape = record(model, example_input)
+    if tape.error is not None:
+        raise ModelError(
+            f"{type(model).__name__} fails on the example input: {type(tape.error).__name__}: {tape.error}. "
+            "Give an example_input of the shape and type that its forward expects."
+        ) from tape.error
+    if not tape.outputs:
+        raise ModelError(f"{type(model).__name__} returns no tensor, so there is nothing to keep equal.")
+    tensors = named_tensors(model)
+    info = TensorInfo(
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
+        frozenset(name for name, _ in model.named_parameters()),
+    )
+    training, notes = _training_tape(model, example_input, tape, info)
+    return _settle(model, example_input, table, [tape, *training], info, notes)
+
+
+def _training_tape(
+    model: nn.Module, example_input: ExampleInput, tape: Tape, info: TensorInfo
+) -> tuple[list[Tape], list[str]]:
+    """A second tape in training mode, if parameters exist that evaluation never reaches (auxiliary heads)."""
+    reached = {ref.name for call in tape.calls for ref in call.inputs}
+    missed = sorted(info.parameters - reached)
+    if not missed:
+        return [], []
+    training = record(model, example_input, training=True)
+    if training.error is not None:
+        return [], [f"{len(missed)} parameters are not reached ({missed[0]}, ...), and training mode fails on the "
+                      f"example input ({training.error}): a training branch that reads channels is not followed."]
+    return [training], []
+
+
+def _settle(
+    model: nn.Module,
+    example_input: ExampleInput,
+    table: Mapping[str, Rule],
+    tapes: Sequence[Tape],
+    info: TensorInfo,
+    notes: Sequence[str],
+) -> ChannelGraph:
+    """Walk, try a removal, and take back what the model's code does not agree with, until it does."""
+    choices: dict[int, int] = {}
+    for _ in range(MAX_TRIALS):
+        labelers = _walk(table, tapes, choices)
+        evidence = Evidence(replace(tapes[0], result=None), labelers[0], table, dict(choices))
+        graph = build_graph(labelers, info, evidence, notes)
+        blamed = _try_removal(model, example_input, graph, evidence)
+        if not blamed:
+            return graph
+        for index in blamed:
+            choices[index] = choices.get(index, 0) + 1
+    raise ModelError(
+        f"{type(model).__name__} still disagrees with its channel labels after {MAX_TRIALS} trial removals. "
+        "Please report the model; pin the layers concerned with a rule meanwhile."
+    )
+
+
+def _walk(table: Mapping[str, Rule], tapes: Sequence[Tape], choices: Mapping[int, int]) -> list[Labeler]:
+    """One walk per tape over common labels; choices are of the first."""
+    first = Labeler(table, choices)
+    first.walk(tapes[0], by_tag)
+    walks = [first]
+    for tape in tapes[1:]:
+        walks.append(Labeler(table, sharing=first))
+        walks[-1].walk(tape, by_tag)
+    return walks
+
+
+def _try_removal(
+    model: nn.Module, example_input: ExampleInput, graph: ChannelGraph, evidence: Evidence
+) -> list[int]:
+    """Calls whose numbers do not follow a trial removal; empty if the copy does what the labels promise."""
+    kept = trial_kept(graph)
+    if not kept:
+        return []
+    slices = slices_of(graph, kept)
+    small = sliced_copy(model, slices, conv_groups_of(graph, slices), share=True)
+    mismatch = compare(evidence, record(small, example_input), kept_labels(graph, evidence.labeler, kept))
+    if mismatch is None:
+        return []
+    calls = evidence.tape.calls
+    blamed = calls[min(mismatch.index, len(calls) - 1)]
+    # The same line of code, run for other blocks of the network, holds the same numbers.
+    return [
+        call.index
+        for call in calls
+        if (call.source, call.name, call.module_kind) == (blamed.source, blamed.name, blamed.module_kind)
+    ]
