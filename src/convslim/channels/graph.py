@@ -6,8 +6,7 @@ what criteria score, what allocation divides a budget over, and what surgery car
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from convslim.errors import PlanError
+from convslim.errors import PlanError, nearest
 
 if TYPE_CHECKING:
     from convslim.channels.probe import Evidence
@@ -182,12 +181,6 @@ class ChannelGraph:
             known = {module for group in self.groups for module in _modules(group)} | set(self._by_name)
             raise PlanError(f"No channel group has to do with {name!r}.{nearest(name, known)}")
         return "\n\n".join(_describe(group) for group in found)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x' or 'y'?`` for an error message, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=3)
-    return f" Did you mean {' or '.join(repr(entry) for entry in close)}?" if close else ""
 
 
 def _modules(group: ChannelGroup) -> set[str]:

@@ -1,0 +1,216 @@
+"""A decision on channels as data: which channels of every group stay.
+
+A plan is immutable JSON. It can be printed, compared, replayed on other weights of the same architecture, and put
+behind another one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convslim.channels.graph import ChannelGraph, ChannelGroup
+from convslim.channels.slicing import conv_groups_of, slices_of
+from convslim.errors import ArtifactError, PlanError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """Kept channels per group, and what that means for every tensor.
+
+    Attributes:
+        structure: Hash of the graph that the plan was made for.
+        channels: Number of channels per group before.
+        kept: Kept channel indices per group, ascending; every group of the graph is listed.
+        slices: Kept positions by tensor name and dimension, for the axes that shrink.
+        conv_groups: New ``groups`` of convolutions that lose whole conv groups, by module name.
+    """
+
+    structure: str
+    channels: Mapping[str, int]
+    kept: Mapping[str, tuple[int, ...]]
+    slices: Mapping[str, Mapping[int, tuple[int, ...]]]
+    conv_groups: Mapping[str, int]
+
+    @property
+    def removed(self) -> dict[str, int]:
+        """Number of removed channels of every group that loses some."""
+        counts = {name: total - len(self.kept[name]) for name, total in self.channels.items()}
+        return {name: count for name, count in counts.items() if count}
+
+    def __str__(self) -> str:
+        lost = sum(self.removed.values())
+        return f"{len(self.removed)} of {len(self.channels)} groups, {lost} of {sum(self.channels.values())} channels"
+
+    def then(self, second: PruningPlan) -> PruningPlan:
+        """One plan for the original model that does what this plan and, on its result, ``second`` do.
+
+        Raises:
+            PlanError: If ``second`` was made for a model that this plan does not lead to.
+        """
+        for name, total in second.channels.items():
+            if name not in self.kept or len(self.kept[name]) != total:
+                left = len(self.kept[name]) if name in self.kept else "no"
+                raise PlanError(
+                    f"The second plan expects {total} channels in group {name!r}, but the first leaves {left}. "
+                    "Make the second plan from a trace of the model that the first one gives."
+                )
+        kept = {name: _compose(own, second.kept.get(name)) for name, own in self.kept.items()}
+        slices = {name: dict(by_dim) for name, by_dim in self.slices.items()}
+        for name, by_dim in second.slices.items():
+            for dim, positions in by_dim.items():
+                slices.setdefault(name, {})[dim] = _compose(self.slices.get(name, {}).get(dim), positions)
+        return PruningPlan(self.structure, self.channels, kept, slices, {**self.conv_groups, **second.conv_groups})
+
+    def to_json(self) -> str:
+        """The plan as JSON text."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "structure": self.structure,
+                "channels": dict(self.channels),
+                "kept": {name: list(kept) for name, kept in self.kept.items()},
+                "slices": {n: {str(dim): list(k) for dim, k in by.items()} for n, by in self.slices.items()},
+                "conv_groups": dict(self.conv_groups),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> PruningPlan:
+        """Read :meth:`to_json`'s text.
+
+        Raises:
+            PlanError: If the text is not a plan, with what is wrong.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise PlanError(f"The plan has format {data['format']}, this version reads {FORMAT}.")
+            return cls(
+                structure=str(data["structure"]),
+                channels={str(name): _count(count) for name, count in data["channels"].items()},
+                kept={str(name): _positions(kept) for name, kept in data["kept"].items()},
+                slices={
+                    str(name): {int(dim): _positions(kept) for dim, kept in by_dim.items()}
+                    for name, by_dim in data["slices"].items()
+                },
+                conv_groups={str(name): _count(number) for name, number in data["conv_groups"].items()},
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(f"This is not a pruning plan: {type(error).__name__}: {error}.") from error
+
+    def save(self, path: str | Path) -> Path:
+        """Write the plan to a file, atomically."""
+        return write_text(Path(path), self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> PruningPlan:
+        """Read a plan from a file.
+
+        Raises:
+            ArtifactError: If the file cannot be read.
+            PlanError: If it does not hold a plan.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArtifactError(f"The plan {path} cannot be read: {error}.") from error
+        return cls.from_json(text)
+
+
+def make_plan(graph: ChannelGraph, kept: Mapping[str, Sequence[int]]) -> PruningPlan:
+    """A plan from kept channel indices; groups that are not named keep all their channels.
+
+    Args:
+        graph: The traced model.
+        kept: Indices by group name.
+
+    Raises:
+        PlanError: If a name is unknown, an index is out of range or double, nothing is kept, or the group is pinned.
+
+    Example:
+        >>> import torch, convslim
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 1))
+        >>> plan = convslim.make_plan(convslim.trace(net, torch.zeros(1, 3, 8, 8)), {"0": range(6)})
+        >>> print(plan)
+        1 of 2 groups, 2 of 12 channels
+    """
+    chosen = {name: _checked(graph.group(name), indices) for name, indices in kept.items()}
+    slices = slices_of(graph, chosen)
+    return PruningPlan(
+        structure=graph.structure,
+        channels={group.name: group.num_channels for group in graph.groups},
+        kept={group.name: chosen.get(group.name, tuple(range(group.num_channels))) for group in graph.groups},
+        slices={name: {dim: tuple(k.tolist()) for dim, k in by_dim.items()} for name, by_dim in slices.items()},
+        conv_groups=conv_groups_of(graph, slices),
+    )
+
+
+def _checked(group: ChannelGroup, indices: Sequence[int]) -> tuple[int, ...]:
+    array = np.asarray(indices, dtype=np.int64)
+    chosen = tuple(int(index) for index in np.unique(array))
+    if not chosen:
+        raise PlanError(f"The plan keeps no channel of group {group.name!r}; keep at least one of {group.num_channels}.")
+    if len(chosen) != array.size:
+        raise PlanError(f"The plan names a channel of group {group.name!r} twice; name each kept channel once.")
+    if chosen[0] < 0 or chosen[-1] >= group.num_channels:
+        outside = chosen[0] if chosen[0] < 0 else chosen[-1]
+        raise PlanError(
+            f"Group {group.name!r} has {group.num_channels} channels but the plan keeps index {outside}. "
+            "Plans are tied to the model they were made for: make it again from this model's trace."
+        )
+    if len(chosen) < group.num_channels and not group.prunable:
+        raise PlanError(f"Group {group.name!r} is pinned and cannot lose channels: {group.pins[0]}.")
+    return chosen
+
+
+def _compose(first: Sequence[int] | None, second: Sequence[int] | None) -> tuple[int, ...]:
+    if first is None or second is None:
+        return tuple((first if second is None else second) or ())
+    return tuple(first[index] for index in second)
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{value!r} is not a count")
+    return value
+
+
+def _positions(values: Any) -> tuple[int, ...]:
+    positions = tuple(values)
+    if any(not isinstance(value, int) or isinstance(value, bool) or value < 0 for value in positions):
+        raise ValueError("positions must be whole numbers from 0")
+    if any(left >= right for left, right in zip(positions, positions[1:], strict=False)):
+        raise ValueError("positions must ascend")
+    return positions
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file so that it is either the old one or the new one whole, whatever happens in between.
+
+    Raises:
+        ArtifactError: If the folder cannot be written or the disk is full.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise ArtifactError(f"{path} cannot be written: {error}. Choose another folder or free some space.") from error
+    return path

@@ -1,0 +1,176 @@
+"""Two independent proofs that a smaller model is the original without the removed channels.
+
+*Masked equals removed*: the original runs with the removed channels set to zero wherever a layer reads them; its
+outputs must equal the smaller model's. *Labels*: the smaller model's own pass is recorded, and at every single
+operation the channels that arrive must be exactly the kept ones, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from convslim.channels.graph import ChannelGraph
+from convslim.channels.labels import Vector
+from convslim.channels.probe import compare, kept_labels
+from convslim.channels.tape import ExampleInput, as_arguments, output_tensors, record, undisturbed
+from convslim.channels.trace import trace
+from convslim.errors import PlanError, VerificationError
+from convslim.surgery.plan import PruningPlan
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was proven of a smaller model.
+
+    Attributes:
+        max_error: Largest absolute difference between the masked original's and the smaller model's outputs.
+        relative_error: The same, divided by the largest absolute value of the output concerned.
+        tolerance: Upper limit of ``relative_error``.
+        num_operations: Operations at which the channels were checked to be the kept ones.
+        num_outputs: Output tensors that were compared.
+    """
+
+    max_error: float
+    relative_error: float
+    tolerance: float
+    num_operations: int
+    num_outputs: int
+
+
+def verify(
+    model: nn.Module,
+    small: nn.Module,
+    plan: PruningPlan,
+    example_input: ExampleInput,
+    *,
+    graph: ChannelGraph | None = None,
+    tolerance: float = TOLERANCE,
+) -> Certificate:
+    """Prove that ``small`` is ``model`` without the channels that ``plan`` removes.
+
+    Args:
+        model: The original.
+        small: What claims to be smaller and equal.
+        plan: The plan that leads from one to the other.
+        example_input: As for :func:`convslim.trace`.
+        graph: The original's graph, if at hand; traced otherwise.
+        tolerance: Largest error relative to the largest output value.
+
+    Raises:
+        PlanError: If the plan was made for another model.
+        VerificationError: If the two differ; the message says where first.
+    """
+    graph = fitting_graph(model, plan, example_input, graph)
+    evidence = graph.evidence
+    assert evidence is not None, "a traced graph has evidence"
+    stays = kept_labels(graph, evidence.labeler, plan.kept)
+    tape = record(small, example_input)
+    mismatch = compare(evidence, tape, stays)
+    if mismatch is not None:
+        call = evidence.tape.calls[min(mismatch.index, len(evidence.tape.calls) - 1)]
+        raise VerificationError(
+            f"The smaller model is not the original without the removed channels. First difference at operation "
+            f"{mismatch.index}, {call.title} in {call.module or 'the model'} ({call.source}): {mismatch.message}."
+        )
+    masked = run_masked(model, example_input, evidence.labeler.reads, stays)
+    return _compare_outputs(output_tensors(masked), output_tensors(tape.result), tolerance, len(tape.calls))
+
+
+def fitting_graph(
+    model: nn.Module, plan: PruningPlan, example_input: ExampleInput, graph: ChannelGraph | None
+) -> ChannelGraph:
+    """The graph of ``model`` with evidence, checked to be the one that ``plan`` was made for."""
+    if graph is None or graph.evidence is None:
+        graph = trace(model, example_input)
+    if graph.structure != plan.structure:
+        raise PlanError(
+            f"The plan was made for another model (structure {plan.structure[:12]}, this {type(model).__name__} has "
+            f"{graph.structure[:12]}). Make the plan from a trace of this model with the same example input."
+        )
+    return graph
+
+
+class _Masking(TorchDispatchMode):
+    """Sets removed channels to zero in the tensors that mixing operations read."""
+
+    def __init__(self, reads: Mapping[int, Sequence[tuple[int, int, Vector]]], stays: np.ndarray) -> None:
+        super().__init__()
+        self._reads = reads
+        self._stays = stays
+        self._index = -1
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self._index += 1
+        for position, dim, labels in self._reads.get(self._index, ()):
+            removed = np.flatnonzero(~self._stays[labels])
+            if len(removed):
+                args, kwargs = _replace_tensor(args, kwargs, position, dim, removed)
+        return func(*args, **kwargs)
+
+
+def _replace_tensor(args: Any, kwargs: Any, position: int, dim: int, removed: Vector) -> tuple[Any, Any]:
+    leaves, spec = tree_flatten((tuple(args), kwargs))
+    place = [number for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)][position]
+    index = torch.as_tensor(removed, device=leaves[place].device)
+    leaves[place] = leaves[place].index_fill(dim, index, 0)
+    replaced: tuple[Any, Any] = tree_unflatten(leaves, spec)
+    return replaced
+
+
+def run_masked(
+    model: nn.Module,
+    example_input: ExampleInput,
+    reads: Mapping[int, Sequence[tuple[int, int, Vector]]],
+    stays: np.ndarray,
+) -> Any:
+    """The original's output when every layer reads zeros in place of the removed channels."""
+    args, kwargs = as_arguments(example_input)
+    with undisturbed(model), _Masking(reads, stays):
+        return model(*args, **kwargs)
+
+
+def _compare_outputs(
+    masked: list[Tensor], removed: list[Tensor], tolerance: float, num_operations: int
+) -> Certificate:
+    if len(masked) != len(removed):
+        raise VerificationError(f"The smaller model returns {len(removed)} tensors instead of {len(masked)}.")
+    worst, worst_relative = 0.0, 0.0
+    for number, (expected, found) in enumerate(zip(masked, removed, strict=True)):
+        if expected.shape != found.shape:
+            raise VerificationError(
+                f"Output {number} of the smaller model has shape {tuple(found.shape)} "
+                f"instead of {tuple(expected.shape)}."
+            )
+        error, scale = _difference(expected, found, number)
+        worst, worst_relative = max(worst, error), max(worst_relative, error / scale if error else 0.0)
+    if worst_relative > tolerance:
+        raise VerificationError(
+            f"The smaller model's output differs from the masked original's by {worst:.3g} "
+            f"({worst_relative:.3g} of the largest value; allowed {tolerance:.3g}). Nothing was returned."
+        )
+    return Certificate(worst, worst_relative, tolerance, num_operations, len(masked))
+
+
+def _difference(expected: Tensor, found: Tensor, number: int) -> tuple[float, float]:
+    if not expected.numel():
+        return 0.0, 1.0
+    dtype = torch.complex128 if expected.is_complex() else torch.float64
+    left, right = expected.to(dtype), found.to(dtype)
+    if not torch.isfinite(left.abs()).all():
+        raise VerificationError(
+            f"Output {number} of the model holds NaN or infinity on the example input, so nothing can be compared. "
+            "Give an example input with usual values."
+        )
+    error = float((left - right).abs().max())
+    return (error if error == error else float("inf")), max(float(left.abs().max()), 1e-30)
