@@ -1,9 +1,10 @@
 """Make torchvision importable where its compiled operators cannot load.
 
-torchvision registers shape functions for its operators while it is imported, and fails where the compiled library
-that declares these operators does not load (a torchvision built for another build of PyTorch). Its Python parts –
-the classification networks, and everything that timm takes from it – need none of them. So the missing schemas are
-declared first. Box operators (`nms`, `roi_align`, …) stay unavailable and say so themselves when they are called.
+torchvision registers shape functions for its operators while it is imported, and fails where the compiled
+library that declares these operators does not load (a torchvision built for another build of PyTorch). Its
+Python parts – the classification networks, and everything that timm takes from it – need none of them. So the
+missing schemas are declared first. Box operators (`nms`, `roi_align`, …) stay unavailable and say so
+themselves when they are called.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Augmentation of whole batches: random crop with padding, horizontal flip, cutout.
 
-Random numbers are drawn apart from their use, for the batch of all processes together; each process then takes its
-rows. So two processes see exactly the images that one would have seen.
+Random numbers are drawn apart from their use, for the batch of all processes together; each process then
+takes its rows. So two processes see exactly the images that one would have seen.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Augmentation:
     Args:
         padding: zero pixels put around the image before a random crop back to its size.
         flip: mirrors half of the images left to right.
-        cutout: side of one square of zeros (after normalization) per image, in pixels; 0 is off. It may hang over
-            the border. Reference: DeVries and Taylor, *Improved Regularization of Convolutional Neural Networks
-            with Cutout*, 2017, arXiv:1708.04552.
+        cutout: side of one square of zeros (after normalization) per image, in pixels; 0 is off. It may hang
+            over the border. Reference: DeVries and Taylor, *Improved Regularization of Convolutional Neural
+            Networks with Cutout*, 2017, arXiv:1708.04552.
 
     Raises:
         DataError: `padding` or `cutout` is negative.

@@ -8,14 +8,15 @@ from convslim.data.augment import Augmentation
 from convslim.data.order import stratified_split
 from convslim.data.source import DataSource, Split, TensorReader
 
-MEAN, STD = (0.3053,), (0.3761,)  # of all images, scaled to [0, 1]
+MEAN, STD = (0.3054,), (0.3761,)  # of the training images, scaled to [0, 1]
 
 
 def open_digits() -> DataSource:
-    """Open the digits: 1,437 training and 360 test images, gray, 10 classes. The split is fixed and stratified.
+    """Open the digits: 1,437 training and 360 test images, gray, 10 classes; a fixed, stratified split.
 
     References:
-        E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998.
+        E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning
+        Repository, 1998.
 
     >>> source = open_digits()
     >>> len(source.train), len(source.test), source.input_shape

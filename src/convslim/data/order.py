@@ -1,4 +1,4 @@
-"""Which images form which batch: a pure function of (seed, epoch), so that a run can be resumed bit for bit."""
+"""Which images form which batch: a pure function of (seed, epoch), so that a run resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def stratified_split(labels: Tensor, held_out: float | int, *, seed: int = 0) ->
         seed: another seed is another split.
 
     Returns:
-        (rows that stay, rows held out), both sorted int64. Every class loses floor(share · size) rows; the rows
-        still missing to the wanted count come from the classes with the largest remainders.
+        (rows that stay, rows held out), both sorted int64. Every class loses floor(share · size) rows; the
+        rows still missing to the wanted count come from the classes with the largest remainders.
 
     Raises:
         DataError: `held_out` takes nothing or everything.
@@ -86,7 +86,7 @@ def stratified_split(labels: Tensor, held_out: float | int, *, seed: int = 0) ->
     wanted = round(held_out * total) if isinstance(held_out, float) else held_out
     if not 0 < wanted < total:
         raise DataError(
-            f"held_out={held_out} takes {wanted} of {total} images; it must leave at least one on both sides: "
+            f"held_out={held_out} takes {wanted} of {total} images and must leave some on both sides: "
             "give a share between 0 and 1, or a count below the number of images."
         )
     sizes = torch.bincount(labels).double()

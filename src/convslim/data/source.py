@@ -28,8 +28,8 @@ class Reader(Protocol):
     def read(self, batches: Sequence[Tensor], seed: int) -> Iterator[Batch]:
         """Yield (images, labels) for every tensor of row numbers in `batches`.
 
-        Images are uint8 (N, C, H, W), or float where they come ready normalized. `seed` is for readers that run
-        random code of the user.
+        Images are uint8 (N, C, H, W), or float where they come ready normalized. `seed` is for readers that
+        run random code of the user.
         """
 
 
@@ -103,8 +103,8 @@ class Split:
             seed: shuffles; None keeps the order of the data set (evaluation).
             epoch: number of the pass over the data.
             augment: crops, flips and cuts by `self.augmentation`; needs a seed.
-            rank, world_size: this process and their number. Shuffled batches are cut to a multiple of `world_size`,
-                so that all processes do equally many equal steps; unshuffled ones lose nothing.
+            rank, world_size: this process and their number. Shuffled batches are cut to a multiple of
+                `world_size`, so that all processes do equally many equal steps; unshuffled ones lose nothing.
             limit: only the first `limit` images of the order.
             drop_last: leaves out a last batch that is not full.
 
@@ -223,10 +223,10 @@ class DataSource:
         return images
 
     def hold_out(self, amount: float | int, *, seed: int = 0) -> DataSource:
-        """The same data with part of the training images moved to `holdout`.
+        """The same data with part of the training images moved to `holdout`, of every class alike.
 
         Args:
-            amount: a float in (0, 1) is a share of the training images, an int a count. Every class gives alike.
+            amount: a float in (0, 1) is a share of the training images, an int a count.
             seed: another seed is another split.
 
         Raises:

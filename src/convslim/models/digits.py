@@ -1,4 +1,4 @@
-"""A small network for the embedded 8×8 digits, with every kind of coupling that makes channel pruning interesting."""
+"""A small network for the embedded 8×8 digits, with the couplings that make channel pruning interesting."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class InvertedResidual(nn.Module):
 
 
 class DigitsCNN(nn.Module):
-    """Stem, a residual block, one with projection shortcut, an inverted residual block, a 1×1 head, a linear layer.
+    """Stem, residual block, the same with projection shortcut, inverted residual block, 1×1 head, linear.
 
-    1,156,032 MACs and 60,346 parameters at 8×8; six channel groups: two residual trunks of 16 and 48 channels, and four inner widths.
+    1,156,032 MACs and 60,346 parameters at 8×8; six channel groups: two residual trunks of 16 and 48
+    channels, and four inner widths.
 
     Args:
         num_classes: outputs.

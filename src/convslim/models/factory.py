@@ -32,8 +32,9 @@ def create(spec: str, **options: Any) -> nn.Module:
     Args:
         spec: a name in `NETWORKS`; `timm:NAME`; `torchvision:NAME`; or a function of the user,
             `package.module:factory` or `path/to/file.py:factory`.
-        options: keyword arguments of the network, `num_classes` for example. timm and torchvision take theirs, so
-            `pretrained=True` or `weights="DEFAULT"` downloads weights where there is a network connection.
+        options: keyword arguments of the network, `num_classes` for example. timm and torchvision take
+            theirs, so `pretrained=True` or `weights="DEFAULT"` downloads weights where there is a network
+            connection.
 
     Returns:
         The network, in training mode.
@@ -49,8 +50,8 @@ def create(spec: str, **options: Any) -> nn.Module:
         if spec not in NETWORKS:
             raise ModelError(
                 f"network '{spec}' is not known.{nearest(spec, NETWORKS)} "
-                f"There are {', '.join(NETWORKS)}; or write timm:NAME, torchvision:NAME, package.module:factory "
-                "or path/to/file.py:factory."
+                f"There are {', '.join(NETWORKS)}; or write timm:NAME, torchvision:NAME, "
+                "package.module:factory or path/to/file.py:factory."
             )
         return _build(spec, NETWORKS[spec], options)
     if origin in ("timm", "torchvision"):
@@ -76,12 +77,13 @@ def _library_network(library: str, name: str) -> Callable[..., nn.Module]:
 
 
 def _build(spec: str, constructor: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
-    """Call the constructor; whatever it raises becomes a ModelError that names the network and its options."""
+    """Call the constructor; what it raises becomes a ModelError with the network and its options."""
     try:
         return constructor(**options)
     except ModelError:
         raise
     except Exception as failure:
         raise ModelError(
-            f"network '{spec}' cannot be built with options {dict(options)}: {type(failure).__name__}: {failure}"
+            f"network '{spec}' cannot be built with options {dict(options)}: "
+            f"{type(failure).__name__}: {failure}"
         ) from failure

@@ -1,12 +1,13 @@
 """ResNets for 32×32 images, with the parameter-free shortcut A and the projection shortcut B.
 
-A 3×3 convolution to 16 channels, three stages of n blocks with 16, 32 and 64 channels (depth = 6n + 2), global
-average pooling and one linear layer. State dicts of option A have the keys of the public checkpoints of akamaster
-(`layer1.0.conv1.weight`, `linear.weight`), those of option B the keys of chenyaofo's
+A 3×3 convolution to 16 channels, three stages of n blocks with 16, 32 and 64 channels (depth = 6n + 2),
+global average pooling and one linear layer. State dicts of option A have the keys of the public checkpoints
+of akamaster (`layer1.0.conv1.weight`, `linear.weight`), those of option B the keys of chenyaofo's
 (`layer2.0.downsample.0.weight`, `fc.weight`).
 
 References:
-    K. He, X. Zhang, S. Ren, J. Sun, *Deep Residual Learning for Image Recognition*, CVPR 2016, arXiv:1512.03385, §4.2.
+    K. He, X. Zhang, S. Ren, J. Sun, *Deep Residual Learning for Image Recognition*, CVPR 2016,
+    arXiv:1512.03385, §4.2.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from convslim.errors import ModelError
 class ZeroPadShortcut(nn.Module):
     """Shortcut A: every second pixel, and zero channels around the input's.
 
-    (N, C, H, W) → (N, before + C + after, ⌈H/2⌉, ⌈W/2⌉). It has no parameters. Surgery that removes channels of the
-    stages before or after it sets `channel_padding` anew.
+    (N, C, H, W) → (N, before + C + after, ⌈H/2⌉, ⌈W/2⌉). It has no parameters. Surgery that removes channels
+    of the stages before or after it sets `channel_padding` anew.
 
     Attributes:
         channel_padding: (before, after), how many zero channels to put before and after the input's channels.

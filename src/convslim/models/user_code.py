@@ -100,4 +100,4 @@ def _callable_of(module: ModuleType, name: str, spec: str, error: type[ConvslimE
         raise error(f"'{spec}': the module has no '{name}'.{nearest(name, vars(module))}")
     if not callable(factory):
         raise error(f"'{spec}': '{name}' is a {type(factory).__name__}; it must be callable.")
-    return factory  # type: ignore[no-any-return]
+    return factory

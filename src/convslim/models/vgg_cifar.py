@@ -1,8 +1,8 @@
 """VGG-16 with BatchNorm for 32×32 images: one linear layer, convolutions without bias.
 
 References:
-    K. Simonyan and A. Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, ICLR 2015,
-    arXiv:1409.1556. The CIFAR form is the one that the pruning literature measures.
+    K. Simonyan and A. Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, ICLR
+    2015, arXiv:1409.1556. The CIFAR form is the one that the pruning literature measures.
 """
 
 from __future__ import annotations
