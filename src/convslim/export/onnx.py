@@ -49,7 +49,8 @@ def export_onnx(
     """Write a model as one ONNX file and run that file against PyTorch.
 
     The file appears at `path` only after the ONNX checker accepted it and ONNX Runtime gave PyTorch's
-    outputs on random images of two batch sizes (one, without `dynamic_batch`). The model is left as it was found.
+    outputs on random images of two batch sizes (one, without `dynamic_batch`). The model is left as it was
+    found.
 
     Args:
         example_input: (N, C, H, W) images; the shape counts, and the batch too without `dynamic_batch`.
@@ -73,7 +74,7 @@ def export_onnx(
         if not error <= tolerance:
             raise ExportError(
                 f"ONNX Runtime's outputs differ from PyTorch's by {error:.2e} (relative), above the "
-                f"tolerance {tolerance:.0e}; no file was written. Raise `tolerance` only if you know the cause."
+                f"tolerance {tolerance:.0e}; no file was written. Raise `tolerance` only if you know why."
             )
         temporary.replace(path)
     except OSError as error_:
@@ -111,8 +112,8 @@ def _write(model: nn.Module, example: Tensor, path: Path, opset: int, dynamic_ba
         lines = str(cause).strip().splitlines() or [""]
         raise ExportError(
             f"{type(model).__name__} cannot be exported to ONNX (opset {opset}): {type(cause).__name__}: "
-            f"{lines[0]} Data-dependent Python code in `forward` is the usual cause; torch.export.export on the "
-            "model shows where."
+            f"{lines[0]} Data-dependent Python code in `forward` is the usual cause; torch.export.export "
+            "on the model shows where."
         ) from error
 
 
