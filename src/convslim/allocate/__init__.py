@@ -1,0 +1,28 @@
+"""Scores and budgets → a plan.
+
+:func:`allocate` gives the plan; :func:`solve` gives the plan with the numbers behind it, an
+:class:`Allocation`.
+
+**Ranking.** Within a group the channels with the highest scores stay, always; equal scores are decided by
+position, the lower index stays. ``how`` says how the cut is shared between the groups:
+
+- ``"global"``: one threshold on the scores of the whole network. Needs scores that compare across layers.
+- ``"uniform"``: the same pruning ratio in every group, up to rounding.
+- ``"per-group"``: the pruning ratios that ``ratios`` gives, by name pattern; the budget is only checked.
+
+**Rounding.** Channels go in blocks, so that the widths that remain are multiples of ``round_to`` – of every
+axis of every tensor that carries the group: where a channel stands for k positions of an axis, ``k · kept``
+is the multiple. Axes narrower than ``round_to`` to begin with are not asked; a group with no other axes stays
+whole. On an axis that several groups share (a concatenation), each group's part is rounded, and parts that
+stay whole stay as they were. A width that is no multiple to begin with may stay whole, and goes down to a
+multiple otherwise.
+
+**Solve.** The blocks of all groups are sorted by importance, and bisection finds how many must go to meet
+every budget. Whole blocks are then put back, the most important that still fits first, until the cost is
+within 1 % below the budget that binds; if none fits, blocks are exchanged. Everything is decided on widths
+alone, with the closed form of :class:`~convslim.measure.cost.CostModel`.
+"""
+
+from convslim.allocate.allocation import Allocation, BudgetWarning, allocate, solve
+
+__all__ = ["Allocation", "BudgetWarning", "allocate", "solve"]

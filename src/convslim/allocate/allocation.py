@@ -1,0 +1,208 @@
+"""The public face: `allocate` for the plan, `solve` for the plan and the numbers behind it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from convslim.allocate.budget import limits
+from convslim.allocate.names import kept_whole, ratios_by_group
+from convslim.allocate.problem import Problem, top
+from convslim.allocate.widths import Rounding
+from convslim.channels.graph import ChannelGraph, ChannelGroup
+from convslim.criteria.scores import Scores
+from convslim.errors import BudgetError, PlanError, nearest
+from convslim.measure.cost import METRICS, CostModel
+from convslim.surgery.plan import PruningPlan, make_plan
+
+How = Literal["global", "uniform", "per-group"]
+_HOWS = get_args(How)
+
+
+class BudgetWarning(UserWarning):
+    """A plan stays more than 1 % below its budget; the text says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Allocation:
+    """A plan, and how it meets its budget.
+
+    Attributes:
+        plan: What stays.
+        macs, params: Cost of the network that the plan leaves.
+        original_macs, original_params: Cost of the network before.
+        limits: The budget as absolute numbers by metric.
+        threshold: The importance up to which channels went: a score for ``"global"``, the fraction of every
+            group's channels for ``"uniform"``. None for ``"per-group"``, or if nothing had to go.
+        notes: What the user should know: a budget that is not hit within 1 %, groups that no score covers.
+    """
+
+    plan: PruningPlan
+    macs: int
+    params: int
+    original_macs: int
+    original_params: int
+    limits: Mapping[str, int]
+    threshold: float | None
+    notes: tuple[str, ...]
+
+
+def allocate(
+    graph: ChannelGraph,
+    scores: Scores,
+    budget: Mapping[str, float],
+    *,
+    how: How = "global",
+    ratios: Mapping[str, float] | None = None,
+    round_to: int = 8,
+    min_channels: int = 1,
+    min_ratio: float = 0.1,
+    keep: Iterable[str] = (),
+) -> PruningPlan:
+    """Decide which channels stay, so that the network meets a budget.
+
+    Args:
+        graph: The model's channel graph.
+        scores: Importance of every channel.
+        budget: ``"macs"`` and ``"params"``, one or both: a float in (0, 1] is the fraction of the original
+            that may remain, an int above 1 an absolute number. The budget that binds is hit within 1 % from
+            below.
+        how: How the cut is shared between groups: ``"global"``, ``"uniform"`` or ``"per-group"``.
+        ratios: For ``"per-group"``: pruning ratio, the fraction of channels that goes, by pattern on the
+            names of groups and of the layers that make them. The last match counts; groups without a match
+            stay whole.
+        round_to: Widths of pruned layers are multiples of this; 1 allows every width.
+        min_channels: The fewest channels that any group keeps.
+        min_ratio: The smallest fraction of its channels that any group keeps.
+        keep: Patterns on names of groups and layers; a layer that matches keeps all channels it makes **and
+            reads**.
+
+    Returns:
+        The plan. The numbers behind it are in :func:`solve`.
+
+    Raises:
+        BudgetError: If the budget is malformed or cannot be reached.
+        PlanError: If a pattern matches nothing, the scores are not this graph's, or an option is wrong.
+
+    Warns:
+        BudgetWarning: If no widths were found within 1 % below the budget.
+
+    >>> import torch
+    >>> from convslim.channels.trace import trace
+    >>> from convslim.criteria import score
+    >>> _ = torch.manual_seed(0)
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3), torch.nn.ReLU(), torch.nn.Conv2d(64, 9, 1))
+    >>> graph = trace(net, torch.zeros(1, 3, 8, 8))
+    >>> plan = allocate(graph, score(graph, net, "l1"), {"macs": 0.5})
+    >>> len(plan.kept["0"])
+    32
+    """
+    solution = solve(
+        graph,
+        scores,
+        budget,
+        how=how,
+        ratios=ratios,
+        round_to=round_to,
+        min_channels=min_channels,
+        min_ratio=min_ratio,
+        keep=keep,
+    )
+    for note in solution.notes:
+        warnings.warn(note, BudgetWarning, stacklevel=2)
+    return solution.plan
+
+
+def solve(
+    graph: ChannelGraph,
+    scores: Scores,
+    budget: Mapping[str, float],
+    *,
+    how: How = "global",
+    ratios: Mapping[str, float] | None = None,
+    round_to: int = 8,
+    min_channels: int = 1,
+    min_ratio: float = 0.1,
+    keep: Iterable[str] = (),
+) -> Allocation:
+    """Like :func:`allocate`, with the cost that is reached; what it warns of is in ``notes`` instead.
+
+    Raises:
+        BudgetError: If the budget is malformed or cannot be reached.
+        PlanError: If a pattern matches nothing, the scores are not this graph's, or an option is wrong.
+    """
+    _check(graph, scores, budget, how, ratios)
+    rounding = Rounding(round_to, min_channels, min_ratio)
+    model = CostModel(graph)
+    whole = kept_whole(graph, keep)
+    open_groups = {
+        number: group
+        for number, group in enumerate(graph.groups)
+        if group.prunable and group.name in scores.values and group.name not in whole
+    }
+    problem = Problem(model, open_groups, limits(budget, model), rounding)
+    threshold: float | None = None
+    if how == "per-group":
+        counts = problem.by_ratio(ratios_by_group(graph, ratios or {}))
+    else:
+        counts, threshold = problem.ranked(scores.values if how == "global" else None)
+    kept = {
+        group.name: top(scores.values[group.name], int(counts[number]))
+        for number, group in open_groups.items()
+    }
+    macs, params = (int(value) for value in model.evaluate(counts))
+    original_macs, original_params = (int(value) for value in model.evaluate(model.sizes))
+    return Allocation(
+        plan=make_plan(graph, kept),
+        macs=macs,
+        params=params,
+        original_macs=original_macs,
+        original_params=original_params,
+        limits={metric: int(problem.limits[METRICS.index(metric)]) for metric in budget},
+        threshold=threshold,
+        notes=problem.notes(counts) if how != "per-group" else (),
+    )
+
+
+def _check(
+    graph: ChannelGraph,
+    scores: Scores,
+    budget: Mapping[str, float],
+    how: str,
+    ratios: Mapping[str, float] | None,
+) -> None:
+    if how not in _HOWS:
+        raise PlanError(
+            f"There is no way {how!r} to share a cut; known are {', '.join(_HOWS)}.{nearest(how, _HOWS)}"
+        )
+    if (ratios is None) == (how == "per-group"):
+        given = "needs `ratios`" if ratios is None else "takes no `ratios`"
+        raise PlanError(f"how={how!r} {given}; pruning ratios by name pattern belong to how='per-group'.")
+    if not budget and how != "per-group":
+        raise BudgetError(f"how={how!r} needs a budget, for example {{'macs': 0.5}}; none was given.")
+    if scores.structure != graph.structure:
+        raise PlanError(
+            f"The scores ({scores.criterion}) were made for another graph: structure {scores.structure[:12]}, "
+            f"the graph has {graph.structure[:12]}. Score this model's graph."
+        )
+    for group in graph.prunable:
+        _check_group(group, scores)
+
+
+def _check_group(group: ChannelGroup, scores: Scores) -> None:
+    values = scores.values.get(group.name)
+    if values is None:
+        if group.name not in scores.unscored:
+            raise PlanError(
+                f"The scores ({scores.criterion}) lack group {group.name!r}; score the graph again."
+            )
+    elif values.shape != (group.num_channels,) or not np.isfinite(values).all():
+        raise PlanError(
+            f"The scores ({scores.criterion}) of group {group.name!r} must be {group.num_channels} finite "
+            f"numbers; found the shape {values.shape}, {np.count_nonzero(~np.isfinite(values))} of them not "
+            "finite."
+        )

@@ -1,0 +1,124 @@
+"""The widths of one network under one budget, and why a budget is missed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from convslim.allocate.search import CLOSE, Search
+from convslim.allocate.widths import Ints, Rounding, allowed_counts, ranked_blocks
+from convslim.channels.graph import ChannelGroup
+from convslim.errors import BudgetError
+from convslim.measure.cost import METRICS, CostModel
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Which widths are wanted.
+
+    Attributes:
+        model: The cost of a count vector.
+        groups: The groups that may be cut, by their position in the count vector.
+        limits: The largest allowed cost per metric.
+        rounding: Which widths are allowed.
+    """
+
+    model: CostModel
+    groups: Mapping[int, ChannelGroup]
+    limits: Ints
+    rounding: Rounding
+
+    @cached_property
+    def allowed(self) -> tuple[Ints, ...]:
+        """What each group may keep, ascending, in the order of ``groups``."""
+        return tuple(allowed_counts(group, self.rounding) for group in self.groups.values())
+
+    @cached_property
+    def least(self) -> Ints:
+        """Every group at its smallest width."""
+        counts = self.model.sizes.copy()
+        for number, allowed in zip(self.groups, self.allowed, strict=True):
+            counts[number] = allowed[0]
+        return counts
+
+    def ranked(self, scores: Mapping[str, npt.NDArray[np.float64]] | None) -> tuple[Ints, float | None]:
+        """Widths by one ranking of all blocks, and the importance at which it was cut.
+
+        Args:
+            scores: Scores by group name, or None for the same ratio in every group.
+
+        Raises:
+            BudgetError: If even the smallest widths cost too much.
+        """
+        self._require(self.least, "with every group at its smallest width", self._way_out())
+        ranking = None if scores is None else [scores[group.name] for group in self.groups.values()]
+        blocks = ranked_blocks(list(self.groups), self.allowed, ranking)
+        counts, cut = Search(self.model, blocks, self.limits).run()
+        return counts, float(blocks.value[cut - 1]) if cut else None
+
+    def by_ratio(self, ratios: Mapping[str, float]) -> Ints:
+        """Widths nearest to given pruning ratios, the larger one where two are equally near.
+
+        Raises:
+            BudgetError: If they cost too much.
+        """
+        counts = self.model.sizes.copy()
+        for (number, group), allowed in zip(self.groups.items(), self.allowed, strict=True):
+            distance = np.abs(allowed - (1 - ratios.get(group.name, 0.0)) * group.num_channels)
+            counts[number] = allowed[::-1][distance[::-1].argmin()]
+        self._require(counts, "with the given ratios", "Raise the ratios, or add groups to them.")
+        return counts
+
+    def _require(self, counts: Ints, condition: str, way_out: str) -> None:
+        cost, original = self.model.evaluate(counts), self.model.evaluate(self.model.sizes)
+        for place in np.flatnonzero(cost > self.limits):
+            raise BudgetError(
+                f"The budget {METRICS[place]}={self.limits[place]:,} cannot be reached: {condition} "
+                f"{cost[place]:,} remain, {cost[place] / original[place]:.1%} of the original "
+                f"{original[place]:,} and {cost[place] / self.limits[place] - 1:.1%} too many. {way_out}"
+            )
+
+    def _way_out(self) -> str:
+        rounding, total = self.rounding, len(self.model.names)
+        fixed = sum(len(allowed) == 1 for allowed in self.allowed)
+        return (
+            f"{len(self.groups)} of {total} groups may be cut, the others are pinned, kept or without scores"
+            f"{f', and {fixed} of them are too narrow for round_to={rounding.round_to}' if fixed else ''}. "
+            f"Raise the budget, lower round_to={rounding.round_to}, min_channels={rounding.min_channels} or "
+            f"min_ratio={rounding.min_ratio}, or keep fewer groups; graph.explain(name) says what pins one."
+        )
+
+    def notes(self, counts: Ints) -> tuple[str, ...]:
+        """One sentence if no budget is hit within 1 %."""
+        cost = self.model.evaluate(counts)
+        use = cost / self.limits
+        place = int(use.argmax())
+        if use[place] >= CLOSE:
+            return ()
+        if (counts == self.model.sizes).all():
+            return (
+                f"Nothing had to go: the network has {METRICS[place]}={cost[place]:,}, "
+                f"and the budget is {self.limits[place]:,}.",
+            )
+        reason = (
+            f"Widths go in steps of round_to={self.rounding.round_to}; a smaller one comes closer."
+            if self.rounding.round_to > 1
+            else "The groups that may be cut are too few or too coarse."
+        )
+        return (
+            f"The budget {METRICS[place]}={self.limits[place]:,} is used to {use[place]:.1%} only, "
+            f"{cost[place]:,}: no allowed widths were found closer below it. {reason}",
+        )
+
+
+def top(scores: npt.NDArray[np.float64], count: int) -> tuple[int, ...]:
+    """The channels with the highest scores, ascending; of equal scores the lower index.
+
+    >>> top(np.array([0.5, 2.0, 0.5, 1.0]), 3)
+    (0, 1, 3)
+    """
+    return tuple(sorted(np.argsort(-scores, kind="stable")[:count].tolist()))
