@@ -1,10 +1,21 @@
 """convslim: make a trained CNN smaller and faster, and prove what came out."""
 
-from convslim.channels.graph import ChannelGraph, ChannelGroup, ParamAxis, Pin
-from convslim.channels.trace import trace
-from convslim.surgery.plan import PruningPlan, make_plan
-from convslim.surgery.remove import rebuild, remove
-from convslim.surgery.verify import Certificate, verify
+from convslim import data, models
+from convslim.allocate import allocate
+from convslim.channels import ChannelGraph, ChannelGroup, ParamAxis, Pin, trace
+from convslim.criteria import score
+from convslim.measure.cost import Cost, CostModel, cost
+from convslim.surgery import (
+    Certificate,
+    PruningPlan,
+    load,
+    load_weights,
+    make_plan,
+    rebuild,
+    remove,
+    save,
+    verify,
+)
 
 __version__ = "0.1.0"
 
@@ -12,12 +23,22 @@ __all__ = [
     "Certificate",
     "ChannelGraph",
     "ChannelGroup",
+    "Cost",
+    "CostModel",
     "ParamAxis",
     "Pin",
     "PruningPlan",
+    "allocate",
+    "cost",
+    "data",
+    "load",
+    "load_weights",
     "make_plan",
+    "models",
     "rebuild",
     "remove",
+    "save",
+    "score",
     "trace",
     "verify",
 ]

@@ -192,7 +192,10 @@ def _describe(group: ChannelGroup) -> str:
     lines = [f"group {group.name}: {group.num_channels} channels, {state}"]
     lines += [f"  pinned: {pin}" for pin in group.pins]
     lines += [f"  constraint: {sentence}" for sentence in group.constraints]
-    lines += [f"  made by: {', '.join(group.producers) or '-'}", f"  read by: {', '.join(group.consumers) or '-'}"]
+    lines += [
+        f"  made by: {', '.join(group.producers) or '-'}",
+        f"  read by: {', '.join(group.consumers) or '-'}",
+    ]
     for axis in group.axes:
         times = f" x {axis.index.shape[1]}" if axis.index.shape[1] > 1 else ""
         lines.append(f"  {axis.role:5} axis: {axis.tensor}[dim {axis.dim}], {axis.index.shape[0]}{times} positions")

@@ -38,9 +38,7 @@ def build_graph(
     first = labelers[0]
     classes = first.store.resolve()
     axes = [
-        _Axis(tensor, dim, classes[labels])
-        for tensor, by_dim in first.seeds.items()
-        for dim, labels in by_dim.items()
+        _Axis(tensor, dim, classes[labels]) for tensor, by_dim in first.seeds.items() for dim, labels in by_dim.items()
     ]
     num_classes = int(classes.max()) + 1
     made = np.zeros(num_classes, dtype=bool)
@@ -56,8 +54,10 @@ def build_graph(
         groups=groups,
         tensors=tensors.shapes,
         parameters=tensors.parameters,
-        calls=tuple(LayerCall(layer.call.module, layer.call.name, layer.param or None, layer.positions)
-                    for layer in first.layers),
+        calls=tuple(
+            LayerCall(layer.call.module, layer.call.name, layer.param or None, layer.positions)
+            for layer in first.layers
+        ),
         unused=tuple(sorted(name for name in tensors.parameters if name not in touched)),
         notes=tuple(notes),
         whole_group_convs=_whole_groups(labelers),
@@ -119,8 +119,9 @@ def _groups(
     starts = np.searchsorted(group_of[order], np.arange(num_groups + 1))
     place = np.zeros(len(group_of), dtype=np.int64)
     place[order] = np.arange(len(order)) - starts[group_of[order]]
-    produced, consumed = _modules(labelers, "produced", classes, group_of), _modules(
-        labelers, "consumed", classes, group_of
+    produced, consumed = (
+        _modules(labelers, "produced", classes, group_of),
+        _modules(labelers, "consumed", classes, group_of),
     )
     sentences = _sentences(labelers, classes, group_of)
     axes_of: list[list[ParamAxis]] = [[] for _ in range(num_groups)]

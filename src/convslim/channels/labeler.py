@@ -131,9 +131,7 @@ class Labeler:
 
     def _own_axes(self, ref: TensorRef) -> Axes:
         if ref.name not in self.seeds and not self.seeded:
-            self.seeds[ref.name] = {
-                dim: self.store.fresh(size) for dim, size in enumerate(ref.shape) if size > 1
-            }
+            self.seeds[ref.name] = {dim: self.store.fresh(size) for dim, size in enumerate(ref.shape) if size > 1}
         known = self.seeds.get(ref.name, {})
         return {dim: labels for dim, labels in known.items() if len(labels) > 1 or not self.seeded}
 

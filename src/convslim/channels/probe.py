@@ -85,9 +85,7 @@ def compare(evidence: Evidence, other: Tape, stays: npt.NDArray[np.bool_]) -> Mi
     other_labeler = Labeler(evidence.rules, evidence.choices, seeds=_restricted_seeds(labeler.seeds, stays))
     other_labeler.walk(other, by_tag)
     classes = labeler.store.resolve()
-    for call, flow, twin, twin_flow in zip(
-        tape.calls, labeler.flows, other.calls, other_labeler.flows, strict=False
-    ):
+    for call, flow, twin, twin_flow in zip(tape.calls, labeler.flows, other.calls, other_labeler.flows, strict=False):
         if call.name != twin.name or len(call.outs) != len(twin.outs):
             return Mismatch(call.index, f"the smaller model runs {twin.title} where the model runs {call.title}")
         if _scalars_differ(call, twin):
@@ -114,7 +112,12 @@ def _scalars_differ(call: OpCall, twin: OpCall) -> bool:
 
 
 def _differs(
-    out: TensorRef, axes: Axes, twin: TensorRef, twin_axes: Axes, stays: npt.NDArray[np.bool_], classes: Vector
+    out: TensorRef,
+    axes: Axes,
+    twin: TensorRef,
+    twin_axes: Axes,
+    stays: npt.NDArray[np.bool_],
+    classes: Vector,
 ) -> str:
     if len(out.shape) != len(twin.shape):
         return f"the result has {len(twin.shape)} dimensions instead of {len(out.shape)}"

@@ -6,8 +6,9 @@ afterwards by the rules, as often as necessary, without running the model again.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,14 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 from convslim.errors import ModelError
 
 ExampleInput = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
-_SKIPPED_SOURCES = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+_SKIPPED_SOURCES = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parent}{os.sep}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,9 @@ class OpCall:
     @cached_property
     def inputs(self) -> tuple[TensorRef, ...]:
         """The tensors among the arguments, in order."""
-        leaves, _ = tree_flatten((self.args, dict(self.kwargs)))
-        return tuple(leaf for leaf in leaves if isinstance(leaf, TensorRef))
+        found: list[Any] = []
+        _replace((self.args, self.kwargs), TensorRef, found.append)
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -149,14 +151,17 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        ref_args, ref_kwargs = tree_map_only(Tensor, self.ref, (tuple(args), kwargs))
+        given: set[int] = set()
+
+        def refer(tensor: Tensor) -> TensorRef:
+            given.add(id(tensor))
+            return self.ref(tensor)
+
+        ref_args, ref_kwargs = _replace((tuple(args), kwargs), Tensor, refer)
         result = func(*args, **kwargs)
         place = _place(self._modules)
         outs, writes_view = [], False
-        given = {id(leaf) for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)}
-        for leaf in tree_flatten(result)[0]:
-            if not isinstance(leaf, Tensor):
-                continue
+        for leaf in _tensors_in(result):
             if id(leaf) in given and func._schema.is_mutable:
                 writes_view = writes_view or self._shares_memory(leaf)
             elif id(leaf) in given:
@@ -165,10 +170,25 @@ class _Recorder(TorchDispatchMode):
             self._remember_alias(leaf)
             self._refs[leaf] = self._new(leaf)
             outs.append(self._refs[leaf])
-        self.calls.append(
-            OpCall(len(self.calls), func, ref_args, ref_kwargs, tuple(outs), *place, writes_view)
-        )
+        self.calls.append(OpCall(len(self.calls), func, ref_args, ref_kwargs, tuple(outs), *place, writes_view))
         return result
+
+
+def _replace(arguments: Any, kind: type, by: Callable[[Any], Any]) -> Any:
+    """Arguments of an operation (nested tuples, lists and dicts) with every ``kind`` replaced by ``by(it)``."""
+    if isinstance(arguments, kind):
+        return by(arguments)
+    if isinstance(arguments, list | tuple):
+        return type(arguments)([_replace(entry, kind, by) for entry in arguments])
+    if isinstance(arguments, dict):
+        return {key: _replace(entry, kind, by) for key, entry in arguments.items()}
+    return arguments
+
+
+def _tensors_in(result: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    _replace(result, Tensor, found.append)
+    return found
 
 
 def _place(modules: Mapping[int, tuple[str, str]]) -> tuple[str, str, str]:
@@ -179,7 +199,7 @@ def _place(modules: Mapping[int, tuple[str, str]]) -> tuple[str, str, str]:
     while frame is not None and (module is None or not source):
         code = frame.f_code
         if not source and not code.co_filename.startswith(_SKIPPED_SOURCES):
-            source = f"{Path(code.co_filename).name}:{frame.f_lineno}"
+            source = f"{os.path.basename(code.co_filename)}:{frame.f_lineno}"
         if module is None and code.co_argcount and code.co_varnames[0] == "self":
             module = modules.get(id(frame.f_locals.get("self")))
         frame = frame.f_back

@@ -19,9 +19,7 @@ from convslim.errors import ModelError
 MAX_TRIALS = 64
 
 
-def trace(
-    model: nn.Module, example_input: ExampleInput, *, rules: Mapping[str, Rule] | None = None
-) -> ChannelGraph:
+def trace(model: nn.Module, example_input: ExampleInput, *, rules: Mapping[str, Rule] | None = None) -> ChannelGraph:
     """Find which channels of a network belong together.
 
     The model runs once without gradients in evaluation mode; its weights, flags, buffers, hooks and the random state
@@ -76,8 +74,10 @@ def _training_tape(
         return [], []
     training = record(model, example_input, training=True)
     if training.error is not None:
-        return [], [f"{len(missed)} parameters are not reached ({missed[0]}, ...), and training mode fails on the "
-                      f"example input ({training.error}): a training branch that reads channels is not followed."]
+        return [], [
+            f"{len(missed)} parameters are not reached ({missed[0]}, ...), and training mode fails on the "
+            f"example input ({training.error}): a training branch that reads channels is not followed."
+        ]
     return [training], []
 
 
@@ -117,9 +117,7 @@ def _walk(table: Mapping[str, Rule], tapes: Sequence[Tape], choices: Mapping[int
     return walks
 
 
-def _try_removal(
-    model: nn.Module, example_input: ExampleInput, graph: ChannelGraph, evidence: Evidence
-) -> list[int]:
+def _try_removal(model: nn.Module, example_input: ExampleInput, graph: ChannelGraph, evidence: Evidence) -> list[int]:
     """Calls whose numbers do not follow a trial removal; empty if the copy does what the labels promise."""
     kept = trial_kept(graph)
     if not kept:

@@ -159,7 +159,9 @@ def _checked(group: ChannelGroup, indices: Sequence[int]) -> tuple[int, ...]:
     array = np.asarray(indices, dtype=np.int64)
     chosen = tuple(int(index) for index in np.unique(array))
     if not chosen:
-        raise PlanError(f"The plan keeps no channel of group {group.name!r}; keep at least one of {group.num_channels}.")
+        raise PlanError(
+            f"The plan keeps no channel of group {group.name!r}; keep at least one of {group.num_channels}."
+        )
     if len(chosen) != array.size:
         raise PlanError(f"The plan names a channel of group {group.name!r} twice; name each kept channel once.")
     if chosen[0] < 0 or chosen[-1] >= group.num_channels:

@@ -140,9 +140,7 @@ def run_masked(
         return model(*args, **kwargs)
 
 
-def _compare_outputs(
-    masked: list[Tensor], removed: list[Tensor], tolerance: float, num_operations: int
-) -> Certificate:
+def _compare_outputs(masked: list[Tensor], removed: list[Tensor], tolerance: float, num_operations: int) -> Certificate:
     if len(masked) != len(removed):
         raise VerificationError(f"The smaller model returns {len(removed)} tensors instead of {len(masked)}.")
     worst, worst_relative = 0.0, 0.0

@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from convslim.channels.labeler import Labeler, Rule
-from convslim.channels.rules import attention, create, elementwise, mixing, movement, norm, reduce, shape, spatial
+from convslim.channels.rules import (
+    attention,
+    create,
+    elementwise,
+    mixing,
+    movement,
+    norm,
+    reduce,
+    shape,
+    spatial,
+)
 from convslim.channels.tape import OpCall
 
 RULES: Mapping[str, Rule] = MappingProxyType(

@@ -34,4 +34,4 @@ _FUSED = (
     "_scaled_dot_product_cudnn_attention"
 )
 
-RULES: dict[str, Rule] = {name: attention for name in _FUSED.split()}
+RULES: dict[str, Rule] = dict.fromkeys(_FUSED.split(), attention)

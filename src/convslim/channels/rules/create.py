@@ -5,9 +5,17 @@ from convslim.channels.tape import OpCall
 
 
 def uniform(call: OpCall, labeler: Labeler) -> None:
-    """zeros, ones, full, their ``_like`` and ``new_`` forms: no channels, one value."""
+    """zeros, ones, full and their ``new_`` forms: no channels, one value."""
     for out in call.outs:
         labeler.put(out, {}, uniform=True)
+
+
+def like(call: OpCall, labeler: Labeler) -> None:
+    """zeros_like, rand_like, ...: new values, one for every position that the model tensor has."""
+    axes = labeler.axes(call.inputs[0])
+    one_value = not call.name.startswith("rand")
+    for out in call.outs:
+        labeler.put(out, axes, uniform=one_value and not axes)
 
 
 def varied(call: OpCall, labeler: Labeler) -> None:
@@ -16,8 +24,12 @@ def varied(call: OpCall, labeler: Labeler) -> None:
         labeler.put(out, {})
 
 
-_UNIFORM = "zeros ones full empty scalar_tensor zeros_like ones_like full_like empty_like new_zeros new_ones new_full"
-_VARIED = "arange linspace rand randn randint randperm rand_like randn_like eye tril_indices triu_indices"
+_UNIFORM = "zeros ones full empty scalar_tensor new_zeros new_ones new_full new_empty new_empty_strided empty_strided"
+_LIKE = "zeros_like ones_like full_like empty_like rand_like randn_like"
+_VARIED = "arange linspace rand randn randint randperm eye tril_indices triu_indices"
 
-RULES: dict[str, Rule] = {name: uniform for name in _UNIFORM.split()} | {name: varied for name in _VARIED.split()}
-RULES |= {"new_empty": uniform, "new_empty_strided": uniform, "empty_strided": uniform}
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_UNIFORM.split(), uniform),
+    **dict.fromkeys(_LIKE.split(), like),
+    **dict.fromkeys(_VARIED.split(), varied),
+}

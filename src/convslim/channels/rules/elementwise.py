@@ -63,7 +63,7 @@ def _written_through_view(call: OpCall, labeler: Labeler) -> None:
     """In-place arithmetic on a part of a tensor: the whole's labels no longer say what stands where."""
     values = [labeler.value(ref) for ref in call.inputs]
     others = [value for value in values[1:] if value.axes or not value.uniform]
-    if others or len(values) == 1 and not values[0].axes:
+    if others or (len(values) == 1 and not values[0].axes):
         labeler.pin_inputs(call, "the tensor is written in place through a view")
 
 
@@ -85,7 +85,8 @@ def copy(call: OpCall, labeler: Labeler) -> None:
 
 _POINTWISE = (
     "hardswish hardsigmoid hardtanh _prelu_kernel leaky_relu elu softplus gelu mish logit masked_fill fill zero "
-    "native_dropout fake_quantize_per_tensor_affine threshold celu selu log_sigmoid_forward bitwise_not erfinv"
+    "native_dropout fake_quantize_per_tensor_affine threshold celu selu log_sigmoid_forward bitwise_not erfinv "
+    "bernoulli uniform normal exponential"
 )
 
-RULES: dict[str, Rule] = {name: pointwise for name in _POINTWISE.split()} | {"copy": copy}
+RULES: dict[str, Rule] = dict.fromkeys(_POINTWISE.split(), pointwise) | {"copy": copy}

@@ -25,7 +25,10 @@ def convolution(call: OpCall, labeler: Labeler) -> None:
     """
     features, weight = call.inputs[0], call.inputs[1]
     axes = labeler.pin_dims(
-        call, features, [dim for dim in range(len(features.shape)) if dim > 1], "a convolution runs over the channels"
+        call,
+        features,
+        [dim for dim in range(len(features.shape)) if dim > 1],
+        "a convolution runs over the channels",
     )
     others = [dim for dim in labeler.axes(weight) if dim > 1 and not labeler.value(weight).static]
     labeler.pin_dims(call, weight, others, "the channels are taps of a computed kernel")

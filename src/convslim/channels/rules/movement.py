@@ -250,7 +250,7 @@ _SAME = (
     "requires_grad resolve_conj resolve_neg to"
 )
 
-RULES: dict[str, Rule] = {name: same for name in _SAME.split()} | {
+RULES: dict[str, Rule] = dict.fromkeys(_SAME.split(), same) | {
     "permute": permute,
     "transpose": permute,
     "t": permute,

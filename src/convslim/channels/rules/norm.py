@@ -21,6 +21,9 @@ def batch_norm(call: OpCall, labeler: Labeler) -> None:
         elif own is not None:
             labeler.pin(own, call, f"the channels are {labeler.value(features).origin}")
     labeler.put(call.outs[0], axes, origin=labeler.value(features).origin)
+    for statistic in call.outs[1:]:
+        if labels is not None and statistic.shape == labels.shape:
+            labeler.put(statistic, {0: labels})
 
 
 def group_norm(call: OpCall, labeler: Labeler) -> None:
@@ -69,7 +72,7 @@ _BATCH_NORMS = (
     "_batch_norm_no_update cudnn_batch_norm miopen_batch_norm"
 )
 
-RULES: dict[str, Rule] = {name: batch_norm for name in _BATCH_NORMS.split()} | {
+RULES: dict[str, Rule] = dict.fromkeys(_BATCH_NORMS.split(), batch_norm) | {
     "native_group_norm": group_norm,
     "native_layer_norm": layer_norm,
     "_weight_norm_interface": weight_norm,

@@ -47,12 +47,14 @@ def minmax(call: OpCall, labeler: Labeler) -> None:
     (pointwise if len(call.inputs) > 1 else reduction)(call, labeler)
 
 
-_REDUCTIONS = "mean sum amax amin prod std var var_mean std_mean logsumexp linalg_vector_norm norm argmax argmin any all"
+_REDUCTIONS = (
+    "mean sum amax amin prod std var var_mean std_mean logsumexp linalg_vector_norm norm argmax argmin any all"
+)
 _ALONG = "_softmax _log_softmax softmax log_softmax cumsum cumprod sort topk logcumsumexp cummax cummin"
 
 RULES: dict[str, Rule] = {
-    **{name: reduction for name in _REDUCTIONS.split()},
-    **{name: along_dim for name in _ALONG.split()},
+    **dict.fromkeys(_REDUCTIONS.split(), reduction),
+    **dict.fromkeys(_ALONG.split(), along_dim),
     "max": minmax,
     "min": minmax,
 }

@@ -132,7 +132,7 @@ def channel_shuffle(call: OpCall, labeler: Labeler) -> None:
 
 _VIEWS = "view _unsafe_view reshape _reshape_alias view_copy flatten unflatten _reshape_copy"
 
-RULES: dict[str, Rule] = {name: view for name in _VIEWS.split()} | {
+RULES: dict[str, Rule] = dict.fromkeys(_VIEWS.split(), view) | {
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,
     "channel_shuffle": channel_shuffle,

@@ -1,0 +1,197 @@
+"""A pruned model on disk: tensors as safetensors, everything else as JSON, nothing pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from convslim.channels.slicing import sliced_copy
+from convslim.channels.tape import named_tensors
+from convslim.errors import ArtifactError, ModelError
+from convslim.surgery.plan import PruningPlan
+
+FORMAT = 1
+WEIGHTS, PLAN, RECORD, MANIFEST = "model.safetensors", "plan.json", "record.json", "artifact.json"
+
+
+def save(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    plan: PruningPlan | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model to a folder that :func:`load` reads back with the unpruned model's factory.
+
+    The folder holds ``model.safetensors``, ``artifact.json`` (format, class, conv groups, checksums), and, if given,
+    ``plan.json`` and ``record.json``. It is written beside its place and moved there whole.
+
+    Args:
+        model: Any model, pruned or not.
+        path: The folder; an artifact that is there already is replaced, anything else is refused.
+        plan: How the model came from its original, for replay.
+        record: Facts to keep with it, JSON values.
+
+    Raises:
+        ArtifactError: If the folder holds something else, or cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise ArtifactError(f"{path} exists and is not a convslim artifact; choose an empty or new folder.")
+    staging: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        _write(staging, model, plan, record)
+        _swap(staging, path)
+    except (OSError, SafetensorError) as error:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        raise ArtifactError(f"{path} cannot be written: {error}. Choose another folder or free some space.") from error
+    return path
+
+
+def _write(folder: Path, model: nn.Module, plan: PruningPlan | None, record: Mapping[str, Any] | None) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named_tensors(model).items()}
+    save_file(tensors, folder / WEIGHTS)
+    if plan is not None:
+        (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
+    if record is not None:
+        (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    manifest = {
+        "format": FORMAT,
+        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "conv_groups": _conv_groups(model),
+        "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for file in folder.iterdir():
+        with file.open("rb+") as handle:
+            os.fsync(handle.fileno())
+
+
+def _swap(staging: Path, path: Path) -> None:
+    if path.exists():
+        old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+        os.replace(path, old / path.name)
+        os.replace(staging, path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(staging, path)
+
+
+def _conv_groups(model: nn.Module) -> dict[str, int]:
+    convs = ((n, m) for n, m in model.named_modules() if isinstance(m, nn.modules.conv._ConvNd))
+    return {name: module.groups for name, module in convs if module.groups > 1}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load(path: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
+    """Rebuild a saved model in the class that ``factory`` makes.
+
+    ``factory`` builds the unpruned model; its tensors take the saved shapes and values. Nothing is unpickled.
+
+    Args:
+        path: A folder that :func:`save` wrote.
+        factory: Makes the unpruned model, any weights.
+
+    Raises:
+        ArtifactError: If files are missing, damaged, or not an artifact.
+        ModelError: If the factory makes another architecture.
+
+    Example:
+        >>> import tempfile, torch, convslim
+        >>> factory = lambda: torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 1))
+        >>> net, x = factory(), torch.randn(1, 3, 8, 8)
+        >>> plan = convslim.make_plan(convslim.trace(net, x), {"0": range(5)})
+        >>> small = convslim.remove(net, plan, x)
+        >>> folder = tempfile.mkdtemp()
+        >>> again = convslim.load(convslim.save(small, folder, plan=plan), factory)
+        >>> torch.equal(again(x), small(x))
+        True
+    """
+    path = Path(path)
+    manifest = _manifest(path)
+    try:
+        tensors = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path / WEIGHTS} cannot be read: {error}.") from error
+    model = factory()
+    _adopt_biases_(model, tensors)
+    own = named_tensors(model)
+    _check_names(own, tensors, path, model)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    small = sliced_copy(model, _leading(own, shapes, path), manifest["conv_groups"])
+    with torch.no_grad():
+        for name, tensor in named_tensors(small).items():
+            tensor.copy_(tensors[name])
+    return small
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise ArtifactError(f"{path} has format {manifest['format']}, this version reads {FORMAT}.")
+        sums = dict(manifest["sha256"])
+        groups = {str(name): int(number) for name, number in manifest["conv_groups"].items()}
+    except OSError as error:
+        raise ArtifactError(f"{path} is not a convslim artifact: {error}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path / MANIFEST} is damaged: {type(error).__name__}: {error}.") from error
+    for name, expected in sums.items():
+        file = path / Path(name).name
+        if not file.is_file():
+            raise ArtifactError(f"{file} is missing; copy the whole folder again.")
+        if _sha256(file) != expected:
+            raise ArtifactError(f"{file} is not what was saved (checksum differs); copy the whole folder again.")
+    return {"conv_groups": groups}
+
+
+def _adopt_biases_(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Folding may have given a layer the bias that its factory leaves out."""
+    modules = dict(model.named_modules())
+    for name, tensor in tensors.items():
+        owner, _, leaf = name.rpartition(".")
+        if leaf == "bias" and owner in modules and getattr(modules[owner], "bias", tensor) is None:
+            modules[owner].bias = nn.Parameter(torch.empty_like(tensor))
+
+
+def _check_names(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path, model: nn.Module) -> None:
+    strange = sorted(set(own) ^ set(tensors))
+    if strange:
+        raise ModelError(
+            f"{path} does not hold a {type(model).__name__}: {len(strange)} tensor names differ, first {strange[0]!r}. "
+            "Give the factory that the saved model came from."
+        )
+
+
+def _leading(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, Any]:
+    """Slices that bring every tensor to its saved shape; which positions is irrelevant, the values are overwritten."""
+    slices: dict[str, Any] = {}
+    for name, tensor in own.items():
+        if tensor.dim() != len(shapes[name]) or any(n > o for n, o in zip(shapes[name], tensor.shape, strict=True)):
+            raise ModelError(
+                f"{name!r} has shape {shapes[name]} in {path}, which is no pruned form of {tuple(tensor.shape)}. "
+                "Give the factory that the saved model came from."
+            )
+        by_dim = {dim: np.arange(new) for dim, new in enumerate(shapes[name]) if new != tensor.shape[dim]}
+        if by_dim:
+            slices[name] = by_dim
+    return slices
