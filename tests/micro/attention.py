@@ -139,9 +139,7 @@ def correlation(net: Any, x: Tensor) -> Tensor:
 
 
 def _squeeze(run: Any, inner: int = 4) -> nn.Module:
-    return Micro(
-        run, a=conv_norm(3, 16), fc1=nn.Conv2d(16, inner, 1), fc2=nn.Conv2d(inner, 16, 1), head=head(16)
-    )
+    return Micro(run, a=conv_norm(3, 16), fc1=nn.Conv2d(16, inner, 1), fc2=nn.Conv2d(inner, 16, 1), head=head(16))
 
 
 def _squeeze_linear(run: Any) -> nn.Module:
@@ -224,7 +222,7 @@ CASES = (
         "flash_attention",
         lambda: _products(flash_attention),
         prunes=(("a.conv out", 16), ("g", 8)),
-        pinned={"theta": "scaled_dot_product|scale", "phi": "scaled_dot_product|scale"},
+        pinned={"theta": "number", "phi": "number"},
     ),
     Case(
         "heads_auto",
@@ -263,7 +261,7 @@ CASES = (
     Case(
         "gram",
         lambda: Micro(gram, a=conv_norm(3, 8), linear=nn.Linear(64, 5)),
-        pinned={"a.conv": "bmm|matmul|product"},
+        pinned={"a.conv": "view merges"},
     ),
     Case(
         "correlation",

@@ -201,9 +201,7 @@ CASES = (
     ),
     Case(
         "nested_concat",
-        lambda: Micro(
-            nested_concat, a=conv_norm(3, 8), b=conv_norm(8, 12), c=conv_norm(20, 16), head=head(44)
-        ),
+        lambda: Micro(nested_concat, a=conv_norm(3, 8), b=conv_norm(8, 12), c=conv_norm(20, 16), head=head(44)),
         prunes=(("a.conv", 8), ("b.conv", 12), ("c.conv", 16)),
     ),
     Case(

@@ -67,9 +67,7 @@ def dynamic_depthwise(net: Any, x: Tensor) -> Tensor:
 
 
 def tied_weights() -> nn.Module:
-    net: Any = Micro(
-        longer_chain, a=conv_norm(3, 16), b=conv_norm(16, 16), c=conv_norm(16, 16), head=head(16)
-    )
+    net: Any = Micro(longer_chain, a=conv_norm(3, 16), b=conv_norm(16, 16), c=conv_norm(16, 16), head=head(16))
     net.c.conv.weight = net.b.conv.weight
     return net
 
@@ -124,9 +122,7 @@ def mobile() -> nn.Module:
 
 CASES = (
     Case("one_by_one", lambda: _middle(conv_norm(16, 24, 1), 16, 24), (("a.conv", 16), ("b.conv", 24))),
-    Case(
-        "dilated", lambda: _middle(conv_norm(16, 16, padding=2, dilation=2)), (("a.conv", 16), ("b.conv", 16))
-    ),
+    Case("dilated", lambda: _middle(conv_norm(16, 16, padding=2, dilation=2)), (("a.conv", 16), ("b.conv", 16))),
     Case("strided", lambda: _middle(conv_norm(16, 16, stride=2)), (("a.conv", 16), ("b.conv", 16))),
     Case("conv_bias", lambda: _middle(nn.Conv2d(16, 24, 3), 16, 24), (("a.conv", 16), ("b", 24))),
     Case(
@@ -144,9 +140,7 @@ CASES = (
         lambda: _middle(conv_norm(16, 12, padding_mode="circular"), 16, 12),
         prunes=(("a.conv", 16), ("b.conv", 12)),
     ),
-    Case(
-        "conv1d", lambda: _flat(nn.Conv1d, nn.BatchNorm1d), (("a.conv", 12), ("b.conv", 16)), {}, image(2, 16)
-    ),
+    Case("conv1d", lambda: _flat(nn.Conv1d, nn.BatchNorm1d), (("a.conv", 12), ("b.conv", 16)), {}, image(2, 16)),
     Case(
         "conv3d",
         lambda: _flat(nn.Conv3d, nn.BatchNorm3d),
@@ -162,9 +156,7 @@ CASES = (
         prunes=(("stem.conv project.conv", 12), ("expand.conv", 24)),
     ),
     Case("grouped", lambda: _middle(conv_norm(16, 32, groups=4), 16, 32), (("a.conv", 4), ("b.conv", 8))),
-    Case(
-        "grouped_uneven", lambda: _middle(conv_norm(8, 24, groups=2), 8, 24), (("a.conv", 4), ("b.conv", 12))
-    ),
+    Case("grouped_uneven", lambda: _middle(conv_norm(8, 24, groups=2), 8, 24), (("a.conv", 4), ("b.conv", 12))),
     Case(
         "grouped_twice",
         lambda: Micro(
@@ -208,9 +200,7 @@ CASES = (
     ),
     Case(
         "matmul",
-        lambda: Micro(
-            matmul_conv, a=conv_norm(3, 16), weight=parameter(24, 16), bias=parameter(24), head=head(24)
-        ),
+        lambda: Micro(matmul_conv, a=conv_norm(3, 16), weight=parameter(24, 16), bias=parameter(24), head=head(24)),
         prunes=(("a.conv", 16), ("", 24)),
     ),
     Case(
@@ -222,20 +212,18 @@ CASES = (
     Case("partly_frozen", partly_frozen, prunes=(("a.conv", 16), ("b.conv", 24))),
     Case(
         "scaled_weight",
-        lambda: Micro(
-            scaled_weight, a=conv_norm(3, 16), b=nn.Conv2d(16, 24, 3), scale=parameter(24), head=head(24)
-        ),
-        prunes=(("a.conv", 16), ("b", 24)),
+        lambda: Micro(scaled_weight, a=conv_norm(3, 16), b=nn.Conv2d(16, 24, 3), scale=parameter(24), head=head(24)),
+        prunes=(("a.conv", 16), ("", 24)),
     ),
     Case(
         "binarized_weight",
         lambda: Micro(binarized, a=conv_norm(3, 16), b=nn.Conv2d(16, 24, 3), head=head(24)),
-        prunes=(("a.conv", 16), ("b", 24)),
+        prunes=(("a.conv", 16), ("", 24)),
     ),
     Case(
         "standardized_weight",
         lambda: Micro(standardized, a=conv_norm(3, 16), b=nn.Conv2d(16, 24, 3), head=head(24)),
-        prunes=(("b", 24),),
+        prunes=(("", 24),),
         pinned={"a.conv": "mean"},
     ),
     Case(
@@ -252,6 +240,6 @@ CASES = (
     Case(
         "dynamic_depthwise",
         lambda: Micro(dynamic_depthwise, a=conv_norm(3, 8), kernel=nn.Linear(8, 72), head=head(8)),
-        pinned={"a.conv": "conv"},
+        prunes=(("a.conv kernel", 8),),
     ),
 )

@@ -225,9 +225,7 @@ CASES = (
     Case("numpy_detour", lambda: _alone(numpy_detour), pinned={"a.conv": ""}),
     Case(
         "recurrent",
-        lambda: Micro(
-            recurrent, a=conv_norm(3, 8), cell=nn.LSTM(8, 6, batch_first=True), linear=nn.Linear(6, 5)
-        ),
+        lambda: Micro(recurrent, a=conv_norm(3, 8), cell=nn.LSTM(8, 6, batch_first=True), linear=nn.Linear(6, 5)),
         pinned={"a.conv": "lstm|rnn"},
     ),
     Case("shared_same_branch", lambda: _pair(shared_same_branch), prunes=(("a.conv b.conv", 16),)),
@@ -257,9 +255,7 @@ CASES = (
     Case("two_inputs", lambda: _parallel(two_inputs, 16, 16), (("a.conv b.conv", 16),), {}, two_images),
     Case(
         "keyword_inputs",
-        lambda: Micro(
-            keyword_inputs, a=conv_norm(3, 16), b=conv_norm(1, 8), head=head(24), side=nn.Conv2d(8, 2, 1)
-        ),
+        lambda: Micro(keyword_inputs, a=conv_norm(3, 16), b=conv_norm(1, 8), head=head(24), side=nn.Conv2d(8, 2, 1)),
         prunes=(("a.conv", 16), ("b.conv", 8)),
         pinned={"head": "output", "side": "output"},
         example=keywords,
@@ -286,8 +282,7 @@ CASES = (
     Case(
         "unused_output",
         lambda: Micro(unused_output, a=conv_norm(3, 16), side=conv_norm(16, 8), head=head(16)),
-        prunes=(("a.conv", 16),),
-        pinned={"side.conv": ""},
+        prunes=(("a.conv", 16), ("side.conv", 8)),
     ),
     Case("unused_module", lambda: _alone(never=conv_norm(16, 8)), prunes=(("a.conv", 16),)),
     Case("write_slices", lambda: _parallel(write_slices, 8, 24), prunes=(("a.conv", 16), ("b.conv", 8))),
