@@ -150,10 +150,7 @@ def solve(
         counts = problem.by_ratio(ratios_by_group(graph, ratios or {}))
     else:
         counts, threshold = problem.ranked(scores.values if how == "global" else None)
-    kept = {
-        group.name: top(scores.values[group.name], int(counts[number]))
-        for number, group in open_groups.items()
-    }
+    kept = {group.name: top(scores.values[group.name], int(counts[number])) for number, group in open_groups.items()}
     macs, params = (int(value) for value in model.evaluate(counts))
     original_macs, original_params = (int(value) for value in model.evaluate(model.sizes))
     return Allocation(
@@ -176,9 +173,7 @@ def _check(
     ratios: Mapping[str, float] | None,
 ) -> None:
     if how not in _HOWS:
-        raise PlanError(
-            f"There is no way {how!r} to share a cut; known are {', '.join(_HOWS)}.{nearest(how, _HOWS)}"
-        )
+        raise PlanError(f"There is no way {how!r} to share a cut; known are {', '.join(_HOWS)}.{nearest(how, _HOWS)}")
     if (ratios is None) == (how == "per-group"):
         given = "needs `ratios`" if ratios is None else "takes no `ratios`"
         raise PlanError(f"how={how!r} {given}; pruning ratios by name pattern belong to how='per-group'.")
@@ -186,8 +181,8 @@ def _check(
         raise BudgetError(f"how={how!r} needs a budget, for example {{'macs': 0.5}}; none was given.")
     if scores.structure != graph.structure:
         raise PlanError(
-            f"The scores ({scores.criterion}) were made for another graph: structure {scores.structure[:12]}, "
-            f"the graph has {graph.structure[:12]}. Score this model's graph."
+            f"The scores ({scores.criterion}) were made for another graph: its structure is "
+            f"{scores.structure[:12]}, this graph has {graph.structure[:12]}. Score this model's graph."
         )
     for group in graph.prunable:
         _check_group(group, scores)
@@ -197,9 +192,7 @@ def _check_group(group: ChannelGroup, scores: Scores) -> None:
     values = scores.values.get(group.name)
     if values is None:
         if group.name not in scores.unscored:
-            raise PlanError(
-                f"The scores ({scores.criterion}) lack group {group.name!r}; score the graph again."
-            )
+            raise PlanError(f"The scores ({scores.criterion}) lack group {group.name!r}; score the graph again.")
     elif values.shape != (group.num_channels,) or not np.isfinite(values).all():
         raise PlanError(
             f"The scores ({scores.criterion}) of group {group.name!r} must be {group.num_channels} finite "

@@ -42,8 +42,8 @@ def limits(budget: Mapping[str, float], model: CostModel) -> npt.NDArray[np.int6
 def _absolute(metric: str, value: float, original: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise BudgetError(
-            f"The budget {metric}={value!r} is a {type(value).__name__}; give a float in (0, 1], the fraction "
-            f"of {original:,} that may remain, or an int, an absolute number."
+            f"The budget {metric}={value!r} is a {type(value).__name__}; give a float in (0, 1], the "
+            f"fraction of {original:,} that may remain, or an int, an absolute number."
         )
     if isinstance(value, int | np.integer):
         if value > 1:

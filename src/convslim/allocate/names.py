@@ -27,9 +27,7 @@ def matching(graph: ChannelGraph, pattern: str, names_of: NamesOf) -> set[str]:
     Raises:
         PlanError: If there is none.
     """
-    found = {
-        group.name for group in graph.groups if any(fnmatchcase(name, pattern) for name in names_of(group))
-    }
+    found = {group.name for group in graph.groups if any(fnmatchcase(name, pattern) for name in names_of(group))}
     if found:
         return found
     known = sorted({name for group in graph.groups for name in names_of(group)})

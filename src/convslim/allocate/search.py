@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +15,11 @@ from convslim.measure.cost import CostModel
 CLOSE = 0.99
 """A budget is hit if at least this fraction of it is used."""
 
+MAX_STARTS = 24
 MAX_EXCHANGES = 64
+MAX_TRIED = 300_000
+"""Exchanges that are tried at once; networks with more of them have fine steps enough for pairs."""
+
 _BATCH = 4096
 
 
@@ -37,14 +43,24 @@ class Search:
         The budgets must be reachable: the cost with all blocks gone is within them.
         """
         cut = self._threshold()
-        counts = self.blocks.counts(self.model.sizes, cut)
+        best = self._improved(self.blocks.counts(self.model.sizes, cut))
+        # Where steps are coarse the search can end in a dead end; a deeper cut is another place to start from.
+        for deeper in range(cut + 1, min(cut + MAX_STARTS, len(self.blocks.group) + 1)):
+            if self._use(best) >= CLOSE:
+                break
+            found = self._improved(self.blocks.counts(self.model.sizes, deeper))
+            best = max(best, found, key=self._use)
+        return best, cut
+
+    def _improved(self, counts: Ints) -> Ints:
+        """Fill up, and exchange blocks for as long as that uses more and the budget is not hit."""
         counts = self._filled(counts)
         for _ in range(MAX_EXCHANGES):
             better = self._exchanged(counts) if self._use(counts) < CLOSE else None
             if better is None:
                 break
             counts = self._filled(better)
-        return counts, cut
+        return counts
 
     def _use(self, counts: Ints) -> float:
         """Used fraction of the budget that binds."""
@@ -85,31 +101,45 @@ class Search:
         return counts
 
     def _exchanged(self, counts: Ints) -> Ints | None:
-        """Take one block away and put another back so that more of the budget is used; None if no pair does.
+        """Take blocks away and put others back, two to four in all, so that more of the budget is used.
 
-        Of the pairs that hit the budget the one that loses least importance, else the one that uses most.
+        Of the exchanges that hit the budget the one that loses least importance, else the one that uses most;
+        None if none uses more than now.
         """
         blocks = self.blocks
-        back = np.flatnonzero(blocks.low == counts[blocks.group])
-        away = np.flatnonzero(blocks.high == counts[blocks.group])
-        pairs = np.stack(np.meshgrid(back, away, indexing="ij"), -1).reshape(-1, 2)
-        pairs = pairs[blocks.group[pairs[:, 0]] != blocks.group[pairs[:, 1]]]
-        best: tuple[float, float] = (self._use(counts), np.inf)
-        chosen: Ints | None = None
-        for start in range(0, len(pairs), _BATCH):
-            put, take = pairs[start : start + _BATCH].T
-            tried = np.repeat(counts[None], len(put), axis=0)
-            row = np.arange(len(put))
-            tried[row, blocks.group[put]] = blocks.high[put]
-            tried[row, blocks.group[take]] = blocks.low[take]
+        now = counts[blocks.group]
+        moves = np.flatnonzero((blocks.low == now) | (blocks.high == now))
+        puts = blocks.low[moves] == now[moves]
+        best: Ints | None = None
+        for size in (2, 3, 4):
+            if math.comb(len(moves), size) > MAX_TRIED:
+                break
+            chosen = np.array(list(itertools.combinations(range(len(moves)), size)), np.intp).reshape(-1, size)
+            mixed = puts[chosen].any(1) & ~puts[chosen].all(1)
+            groups = np.sort(blocks.group[moves[chosen]], axis=1)
+            found = self._best(counts, moves[chosen[mixed & (np.diff(groups, axis=1) > 0).all(1)]])
+            if found is not None and (best is None or self._use(found) > self._use(best)):
+                best = found
+            if best is not None and self._use(best) >= CLOSE:
+                break
+        return best
+
+    def _best(self, counts: Ints, exchanges: npt.NDArray[np.intp]) -> Ints | None:
+        """The best of many exchanges, each a row of blocks of different groups; None if none uses more."""
+        blocks = self.blocks
+        best, chosen = (self._use(counts), np.inf), None
+        for start in range(0, len(exchanges), _BATCH):
+            batch = exchanges[start : start + _BATCH]
+            group = blocks.group[batch]
+            puts = blocks.low[batch] == counts[group]
+            tried = np.repeat(counts[None], len(batch), axis=0)
+            np.put_along_axis(tried, group, np.where(puts, blocks.high[batch], blocks.low[batch]), axis=1)
             use = (self.model.evaluate(tried) / self.limits).max(-1)
             use[use > 1] = 0
-            gain = self._worth(put) - self._worth(take)
-            rank = np.lexsort((gain, np.minimum(use, CLOSE)))[-1]
-            found = (min(float(use[rank]), CLOSE), float(gain[rank]))
+            worth = blocks.value[batch] * (blocks.high - blocks.low)[batch]
+            gain = np.where(puts, worth, -worth).sum(1)
+            first = np.lexsort((gain, np.minimum(use, CLOSE)))[-1]
+            found = (min(float(use[first]), CLOSE), float(gain[first]))
             if found > best:
-                best, chosen = found, tried[rank]
+                best, chosen = found, tried[first]
         return chosen
-
-    def _worth(self, blocks: Ints) -> npt.NDArray[np.float64]:
-        return self.blocks.value[blocks] * (self.blocks.high - self.blocks.low)[blocks]

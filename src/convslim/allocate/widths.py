@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,8 @@ class Blocks:
         group: Position of the group in the count vector.
         low: Channels that the group keeps without the block.
         high: Channels that it keeps with the block.
-        value: Importance, never falling along the array.
+        value: Importance, never falling along the array. Of equally important blocks the one that leaves the
+            larger fraction of its group goes first, which spreads ties over the groups.
     """
 
     group: Ints
@@ -94,19 +96,21 @@ def ranked_blocks(
         scores: Scores of each group's channels: a block counts as the mean of its channels. None ranks by
             position instead, which takes the same fraction of every group.
     """
-    parts: list[tuple[Ints, Ints, Ints, npt.NDArray[np.float64]]] = []
+    parts: list[tuple[npt.NDArray[Any], ...]] = []
     for place, (group, counts) in enumerate(zip(groups, allowed, strict=True)):
         low, high = counts[:-1][::-1], counts[1:][::-1]
-        if scores is None:
-            value = 1 - (low + high) / (2 * counts[-1])
-        else:
-            total = np.concatenate([[0.0], np.cumsum(np.sort(scores[place])[::-1])])
-            # A block is never worth less than one that goes before it, whatever the rounding of the means.
-            value = np.maximum.accumulate((total[high] - total[low]) / (high - low))
-        parts.append((np.full(len(low), group, np.int64), low, high, value))
+        gone = 1 - (low + high) / (2 * counts[-1])
+        value = gone if scores is None else _mean_scores(scores[place], low, high)
+        parts.append((np.full(len(low), group), low, high, gone, value))
     if not parts:
         empty = np.zeros(0, np.int64)
         return Blocks(empty, empty, empty, np.zeros(0))
-    group_of, low, high, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.lexsort((-high, group_of, value))
+    group_of, low, high, gone, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((group_of, gone, value))
     return Blocks(group_of[order], low[order], high[order], value[order])
+
+
+def _mean_scores(scores: npt.NDArray[np.float64], low: Ints, high: Ints) -> npt.NDArray[np.float64]:
+    """Mean score of every block; it never falls: blocks are ranked in the order in which they must go."""
+    total = np.concatenate([[0.0], np.cumsum(np.sort(scores)[::-1])])
+    return np.maximum.accumulate((total[high] - total[low]) / (high - low))

@@ -23,11 +23,9 @@ def bn_scale() -> Criterion:
         Liu et al., *Learning efficient convolutional networks through network slimming*, ICCV 2017,
         arXiv:1708.06519.
     """
-    return Criterion(
-        "bn_scale", _score, needs_gradients=False, citation="Liu et al., ICCV 2017, arXiv:1708.06519"
-    )
+    return Criterion("bn_scale", _score, needs_gradients=False, citation="Liu et al., ICCV 2017, arXiv:1708.06519")
 
 
 def _score(group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: object) -> Tensor | None:
-    scales = [rows(tensors[axis.tensor], axis).abs().mean(1) for axis in norm_scales(group, tensors)]
+    scales = [rows(tensors[axis.tensor], axis).double().abs().mean(1) for axis in norm_scales(group, tensors)]
     return torch.stack(scales).mean(0) if scales else None

@@ -28,10 +28,10 @@ def fpgm() -> Criterion:
 
 
 def _score(group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: object) -> Tensor | None:
-    grams = [weights @ weights.T for weights in filters(group, tensors)]
-    if not grams:
+    makers = [weights.double() for weights in filters(group, tensors)]
+    if not makers:
         return None
-    gram = torch.stack(grams).sum(0)
+    gram = torch.stack([weights @ weights.T for weights in makers]).sum(0)
     squares = gram.diagonal()
     distances = (squares[:, None] + squares[None, :] - 2 * gram).clamp(min=0).sqrt()
     return distances.fill_diagonal_(0).sum(1)

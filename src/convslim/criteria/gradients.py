@@ -15,9 +15,7 @@ Loss = Callable[[Any, Any], Tensor]
 """``loss(outputs, targets) -> scalar``."""
 
 
-def gradients(
-    model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: Loss
-) -> Iterator[Mapping[str, Tensor]]:
+def gradients(model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: Loss) -> Iterator[Mapping[str, Tensor]]:
     """Gradients of the loss by parameter name, one mapping per batch, in evaluation mode.
 
     Parameters that the loss does not reach have zeros. The model is left as found: its parameters are

@@ -26,5 +26,5 @@ def l1() -> Criterion:
 
 
 def _score(group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: object) -> Tensor | None:
-    norms = [weights.abs().sum(1) for weights in filters(group, tensors)]
+    norms = [torch.linalg.vector_norm(weights, 1, dim=1, dtype=torch.float64) for weights in filters(group, tensors)]
     return torch.stack(norms).sum(0) if norms else None

@@ -28,5 +28,5 @@ def l2() -> Criterion:
 
 
 def _score(group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: object) -> Tensor | None:
-    squares = [weights.square().sum(1) for weights in filters(group, tensors)]
-    return torch.stack(squares).sum(0).sqrt() if squares else None
+    norms = [torch.linalg.vector_norm(weights, 2, dim=1, dtype=torch.float64) for weights in filters(group, tensors)]
+    return torch.linalg.vector_norm(torch.stack(norms), 2, dim=0) if norms else None

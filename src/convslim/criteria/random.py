@@ -22,9 +22,7 @@ def random() -> Criterion:
         Mittal et al., *Recovering from random pruning: on the plasticity of deep convolutional neural
         networks*, WACV 2018, arXiv:1801.10447.
     """
-    return Criterion(
-        "random", _score, needs_gradients=False, citation="Mittal et al., WACV 2018, arXiv:1801.10447"
-    )
+    return Criterion("random", _score, needs_gradients=False, citation="Mittal et al., WACV 2018, arXiv:1801.10447")
 
 
 def _score(group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: object) -> Tensor:

@@ -97,8 +97,7 @@ def _find(criterion: str | Criterion) -> Criterion:
         return criterion
     if criterion not in CRITERIA:
         raise PlanError(
-            f"There is no criterion {criterion!r}; known are {', '.join(CRITERIA)}."
-            f"{nearest(criterion, CRITERIA)}"
+            f"There is no criterion {criterion!r}; known are {', '.join(CRITERIA)}.{nearest(criterion, CRITERIA)}"
         )
     return CRITERIA[criterion]
 

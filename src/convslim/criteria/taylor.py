@@ -26,14 +26,10 @@ def taylor() -> Criterion:
         Molchanov et al., *Importance estimation for neural network pruning*, CVPR 2019,
         arXiv:1906.10771, equation 8.
     """
-    return Criterion(
-        "taylor", _score, needs_gradients=True, citation="Molchanov et al., CVPR 2019, arXiv:1906.10771"
-    )
+    return Criterion("taylor", _score, needs_gradients=True, citation="Molchanov et al., CVPR 2019, arXiv:1906.10771")
 
 
-def _score(
-    group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor] | None
-) -> Tensor | None:
+def _score(group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor] | None) -> Tensor | None:
     grads = gradients or {}
     owners = {axis.tensor.removesuffix("weight") for axis in norm_scales(group, tensors)}
     gates = [axis for axis in group.axes if _is_of(axis, owners, ("weight", "bias"))]
@@ -42,7 +38,7 @@ def _score(
         owners = {axis.tensor.removesuffix("weight") for axis in makers}
         gates = makers + [axis for axis in group.axes if _is_of(axis, owners, ("bias",))]
     change = [
-        (rows(tensors[axis.tensor], axis) * rows(grads[axis.tensor], axis)).sum(1)
+        (rows(tensors[axis.tensor], axis).double() * rows(grads[axis.tensor], axis)).sum(1)
         for axis in gates
         if axis.tensor in grads
     ]

@@ -14,14 +14,12 @@ def rows(tensor: Tensor, axis: ParamAxis) -> Tensor:
     """Everything that a tensor holds at the positions of each channel.
 
     Returns:
-        Shape ``(num_channels, K)``, float64: for filters of a convolution K is ``C_in / groups * kH * kW``,
-        times the positions per channel.
+        Shape ``(num_channels, K)``, the tensor's own type: for filters of a convolution K is
+        ``C_in / groups * kH * kW``, times the positions per channel.
     """
     positions = torch.from_numpy(axis.index).to(tensor.device)
-    lines = (
-        tensor.detach().movedim(axis.dim, 0).flatten(1) if tensor.ndim > 1 else tensor.detach().unsqueeze(1)
-    )
-    return lines[positions].flatten(1).double()
+    lines = tensor.detach().movedim(axis.dim, 0).index_select(0, positions.flatten())
+    return lines.reshape(len(positions), -1)
 
 
 def filters(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:

@@ -150,9 +150,7 @@ class CostModel:
                 if held is None:
                     times *= size
                     continue
-                fixed = size - sum(
-                    multiplicity * int(self.sizes[group]) for group, multiplicity in held.items()
-                )
+                fixed = size - sum(multiplicity * int(self.sizes[group]) for group, multiplicity in held.items())
                 factors.append(widths.setdefault((fixed, tuple(sorted(held.items()))), len(widths)))
             coefficients = terms.setdefault(tuple(sorted(factors)), np.zeros(len(METRICS), np.int64))
             coefficients[metric] += times
