@@ -1,0 +1,185 @@
+"""Carrying a recipe out: its steps, folded over a state."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from convslim import models
+from convslim.channels.trace import trace
+from convslim.data import DataSource, open_data
+from convslim.errors import ConvslimError
+from convslim.measure.cost import cost
+from convslim.pipeline.folder import MODEL, RECORD, RunFolder
+from convslim.pipeline.recipe import Recipe, RecipeStep, expand
+from convslim.pipeline.state import Context, Outcome, State
+from convslim.pipeline.steps import STEPS
+from convslim.pipeline.steps.evaluate import measure
+from convslim.pipeline.steps.prune import PruneStep, decide
+from convslim.report import Machine, RunRecord, StepRecord, versions
+from convslim.surgery.artifact import save
+from convslim.surgery.weights import load_weights
+from convslim.train.devices import connect, kept_random_state
+
+OnStep = Callable[[int, StepRecord], None]
+
+
+def run(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    on_step: OnStep | None = None,
+) -> RunRecord:
+    """Carry a recipe out in a folder.
+
+    Every finished step is saved by one rename, and the next one starts from what was saved. So a run that was
+    killed at any moment and then resumed gives, on a CPU, bit for bit what an uninterrupted run gives. In the
+    end the folder holds `record.json` and the artifact `model/`.
+
+    Args:
+        out: a new or empty folder, unless `resume` or `overwrite`.
+        resume: go on after the last finished step, and inside a training after the last finished epoch.
+        overwrite: start again in the folder of an earlier run.
+        on_step: called with number (from 1) and record of every finished step, also of those found finished.
+
+    Raises:
+        ConvslimError: one of its children; messages of steps start with the step's number and kind.
+    """
+    folder = RunFolder(Path(out))
+    barrier, primary = _processes()
+    with folder.locked() if primary else nullcontext():
+        if primary:
+            folder.prepare(recipe.to_data(), resume=resume, overwrite=overwrite)
+        barrier()
+        source = open_data(expand(recipe.data.spec, "data.spec"), **recipe.data.options)
+        original = _factory(recipe, source)
+        state = State(original())
+        base = cost(state.model, source.example_input())
+        record = RunRecord(
+            name=recipe.name,
+            seed=recipe.seed,
+            recipe=recipe.to_data(),
+            versions=versions(),
+            machine=Machine.here(),
+            base_macs=base.macs,
+            base_params=base.params,
+        )
+        _check_budget(recipe, folder, state, source)
+        for number, step in enumerate(recipe.steps, start=1):
+            if not folder.finished(number, step.kind).exists():
+                context = _context(folder, number, step, source, original, primary, quiet)
+                _carry_out(recipe, folder, number, step, state, context)
+                barrier()
+            state, finished = folder.read(number, step.kind, state, original)
+            record = record.model_copy(update={"steps": (*record.steps, finished)})
+            if primary:
+                record.save(folder.path / RECORD)
+                if on_step is not None:
+                    on_step(number, finished)
+        if primary:
+            save(state.model, folder.path / MODEL, plan=state.plan, record=record.model_dump(mode="json"))
+        barrier()
+        return record
+
+
+def _processes() -> tuple[Callable[[], None], bool]:
+    """A barrier for all processes of the run, and whether this is the first of them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return lambda: None, True
+    fabric = connect()
+    return fabric.barrier, bool(fabric.is_global_zero)
+
+
+def _factory(recipe: Recipe, source: DataSource) -> Callable[[], nn.Module]:
+    """Builds the recipe's network with its first weights, the same ones at every call."""
+    options = dict(recipe.model.options)
+
+    def original() -> nn.Module:
+        with kept_random_state():
+            torch.manual_seed(recipe.seed)
+            model = models.create(recipe.model.spec, **options)
+        if recipe.model.weights is not None:
+            load_weights(model, Path(expand(recipe.model.weights, "model.weights")))
+        return model
+
+    return original
+
+
+def _context(
+    folder: RunFolder,
+    number: int,
+    step: RecipeStep,
+    source: DataSource,
+    original: Callable[[], nn.Module],
+    primary: bool,
+    quiet: bool,
+) -> Context:
+    return Context(
+        source=source,
+        example_input=source.example_input(),
+        original=original,
+        out=folder.path,
+        work=folder.work(number, step.kind),
+        primary=primary,
+        quiet=quiet,
+    )
+
+
+def _carry_out(
+    recipe: Recipe, folder: RunFolder, number: int, step: RecipeStep, state: State, context: Context
+) -> None:
+    """Run one step, evaluate what came out, and save both."""
+    started = time.perf_counter()
+    try:
+        outcome = STEPS[step.kind].run(step.config, state, context)
+    except ConvslimError as error:
+        raise type(error)(f"Step {number} ({step.kind}): {error}") from error
+    after = _after(state, outcome)
+    metrics = outcome.metrics
+    if metrics is None and outcome.model is not None:
+        metrics = measure(recipe.evaluation, after, context)
+    size = cost(after.model, context.example_input)
+    record = StepRecord(
+        kind=step.kind,
+        config=step.config.model_dump(mode="json"),
+        seconds=time.perf_counter() - started,
+        macs=size.macs,
+        params=size.params,
+        correct=metrics.correct if metrics else None,
+        total=metrics.total if metrics else None,
+        loss=metrics.loss if metrics else None,
+        latency=outcome.latency,
+        details=dict[str, Any](outcome.details),
+    )
+    if context.primary:
+        folder.finish(number, step.kind, outcome, after.plan, record)
+
+
+def _after(state: State, outcome: Outcome) -> State:
+    """The state with a step's network, and with its cut put behind the earlier ones."""
+    plan = state.plan
+    if outcome.plan is not None:
+        plan = outcome.plan if plan is None else plan.then(outcome.plan)
+    return State(outcome.model if outcome.model is not None else state.model, plan)
+
+
+def _check_budget(recipe: Recipe, folder: RunFolder, state: State, source: DataSource) -> None:
+    """Meet a budget out of reach, or a pattern that matches nothing, before the hours of training before it."""
+    for number, step in enumerate(recipe.steps, start=1):
+        if isinstance(step.config, PruneStep) and not folder.finished(number, step.kind).exists():
+            context = _context(folder, number, step, source, lambda: state.model, True, True)
+            try:
+                decide(step.config, trace(state.model, context.example_input), state.model, context)
+            except ConvslimError as error:
+                raise type(error)(f"Step {number} ({step.kind}): {error}") from error
+            return

@@ -1,0 +1,68 @@
+"""What steps hand to each other, and what they may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from convslim.data import DataSource
+from convslim.report import LatencyRecord
+from convslim.surgery.plan import PruningPlan
+from convslim.train import Metrics
+
+
+class StepConfig(BaseModel):
+    """Base of the configurations of steps: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class State:
+    """The network between two steps, and the plan that led to it from the original one (`None`: uncut)."""
+
+    model: nn.Module
+    plan: PruningPlan | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every step of a run may use.
+
+    Attributes:
+        source: the data.
+        example_input: one image, (1, C, H, W).
+        original: builds the network as it was before the first step, with its weights.
+        out: the run's folder.
+        work: folder of this step, kept when the run is killed and the step starts again.
+        primary: False in all processes under `torchrun` but the first, which alone writes files.
+        quiet: draw no progress bars.
+    """
+
+    source: DataSource
+    example_input: Tensor
+    original: Callable[[], nn.Module]
+    out: Path
+    work: Path
+    primary: bool = True
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step gave.
+
+    `model` is `None` where the step leaves the network as it is; `plan` is the step's own cut of it. `metrics`
+    are the step's own evaluation; a step that changes the network and gives none is evaluated by the run.
+    """
+
+    model: nn.Module | None = None
+    plan: PruningPlan | None = None
+    metrics: Metrics | None = None
+    latency: tuple[LatencyRecord, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)

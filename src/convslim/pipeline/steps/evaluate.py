@@ -1,0 +1,36 @@
+"""Step `evaluate`: accuracy on the test images."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from convslim.pipeline.state import Context, Outcome, State, StepConfig
+from convslim.train import Metrics, Precision, evaluate
+
+
+class EvaluateStep(StepConfig):
+    """How to evaluate: float32 and all test images unless told otherwise."""
+
+    batch_size: int = Field(default=256, ge=1)
+    precision: Precision = "32"
+    channels_last: bool = False
+    threads: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+
+
+def run_evaluate(config: EvaluateStep, state: State, context: Context) -> Outcome:
+    """Count the test images that the network classifies correctly."""
+    return Outcome(metrics=measure(config, state, context))
+
+
+def measure(config: EvaluateStep, state: State, context: Context) -> Metrics:
+    """The metrics of the network on the test images."""
+    return evaluate(
+        state.model,
+        context.source.test,
+        batch_size=config.batch_size,
+        precision=config.precision,
+        channels_last=config.channels_last,
+        threads=config.threads,
+        limit=config.limit,
+    )

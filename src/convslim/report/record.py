@@ -1,0 +1,145 @@
+"""The measured facts of one run, as JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from convslim.errors import ArtifactError
+from convslim.train.checkpoint import replace_file
+
+PACKAGES = ("convslim", "torch", "numpy", "onnx", "onnxruntime", "lightning-fabric")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Machine(_Record):
+    """Where a run happened: enough to judge its times, nothing that names the computer."""
+
+    cpu: str
+    cores: int
+    system: str
+    python: str
+    accelerator: str | None = None
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine."""
+        import torch
+
+        return cls(
+            cpu=_cpu_name(),
+            cores=os.cpu_count() or 1,
+            system=f"{platform.system()} {platform.machine()}",
+            python=platform.python_version(),
+            accelerator=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        )
+
+
+class LatencyRecord(_Record):
+    """Latency of one file: milliseconds a call of `batch` images, ONNX Runtime on the CPU."""
+
+    name: str
+    batch: int
+    threads: int
+    repeats: int
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    min_ms: float
+
+
+class StepRecord(_Record):
+    """One step: what it was told, how long it took, and the network after it.
+
+    `correct` of `total` test images and the mean cross-entropy `loss` are of float32 unless the step's
+    configuration says otherwise; `macs` and `params` count one sample. `details` holds what only this kind of
+    step knows.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    seconds: float
+    macs: int
+    params: int
+    correct: int | None = None
+    total: int | None = None
+    loss: float | None = None
+    latency: tuple[LatencyRecord, ...] = ()
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of correct test images, 0…1, where the step was evaluated."""
+        return None if self.correct is None or not self.total else self.correct / self.total
+
+
+class RunRecord(_Record):
+    """Everything that a run measured.
+
+    `recipe` is the recipe with all defaults filled in; `base_macs` and `base_params` are of the network before
+    the first step.
+    """
+
+    format: int = 1
+    name: str
+    seed: int
+    recipe: dict[str, Any]
+    versions: dict[str, str]
+    machine: Machine
+    base_macs: int
+    base_params: int
+    steps: tuple[StepRecord, ...] = ()
+
+    def save(self, path: Path) -> None:
+        """Write the record as JSON, atomically.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        text = self.model_dump_json(indent=2) + "\n"
+        replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    @classmethod
+    def load(cls, path: Path) -> RunRecord:
+        """Read a record.
+
+        Raises:
+            ArtifactError: the file is missing or no record of this version.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise ArtifactError(
+                f"Cannot read the run record {path}: {error}. Give the record.json of a convslim run."
+            ) from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of convslim and of the packages that decide its numbers."""
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_name() -> str:
+    """The processor's name; Linux tells it only in /proc/cpuinfo."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

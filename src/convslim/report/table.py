@@ -1,0 +1,57 @@
+"""A run as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group
+from rich.table import Table
+
+from convslim.report.record import LatencyRecord, RunRecord, StepRecord
+
+
+def run_table(record: RunRecord) -> Group:
+    """What a run did, step by step, and what it gained: a renderable for a rich console."""
+    tables = [_steps_table(record)]
+    latencies = [latency for step in record.steps for latency in step.latency]
+    if latencies:
+        tables.append(_latency_table(latencies))
+    return Group(*tables)
+
+
+def _steps_table(record: RunRecord) -> Table:
+    table = Table(title=f"{record.name} (seed {record.seed})", title_justify="left")
+    table.add_column("step")
+    for heading in ("accuracy", "correct", "MACs", "parameters", "seconds"):
+        table.add_column(heading, justify="right")
+    for number, step in enumerate(record.steps, start=1):
+        table.add_row(f"{number} {step.kind}", *_cells(step, record))
+    return table
+
+
+def _cells(step: StepRecord, record: RunRecord) -> Iterator[str]:
+    yield "–" if step.accuracy is None else f"{100 * step.accuracy:.2f} %"
+    yield "–" if step.correct is None else f"{step.correct:,}/{step.total:,}"
+    yield f"{step.macs:,} ({100 * step.macs / record.base_macs:.1f} %)"
+    yield f"{step.params:,} ({100 * step.params / record.base_params:.1f} %)"
+    yield f"{step.seconds:.1f}"
+
+
+def _latency_table(latencies: list[LatencyRecord]) -> Table:
+    """Rows: one per batch size and number of threads, before against after."""
+    table = Table(title="ONNX Runtime, float32, CPU: median ms (10th–90th percentile)", title_justify="left")
+    for heading in ("batch", "threads", "before", "after", "speed-up"):
+        table.add_column(heading, justify="right")
+    by_setting: dict[tuple[int, int], dict[str, LatencyRecord]] = {}
+    for latency in latencies:
+        by_setting.setdefault((latency.batch, latency.threads), {})[latency.name] = latency
+    for (batch, threads), named in by_setting.items():
+        if {"before", "after"} <= named.keys():
+            before, after = named["before"], named["after"]
+            ratio = f"{before.median_ms / after.median_ms:.2f}×"
+            table.add_row(str(batch), str(threads), _milliseconds(before), _milliseconds(after), ratio)
+    return table
+
+
+def _milliseconds(latency: LatencyRecord) -> str:
+    return f"{latency.median_ms:.3f} ({latency.p10_ms:.3f}–{latency.p90_ms:.3f})"
