@@ -48,12 +48,12 @@ def masked(
     return model
 
 
-def random_kept(graph: ChannelGraph, share: float, seed: int) -> dict[str, tuple[int, ...]]:
-    """A random part of the channels of every prunable group, at least one of each."""
+def random_kept(graph: ChannelGraph, share: float, seed: int, least: int = 1) -> dict[str, tuple[int, ...]]:
+    """A random part of the channels of every prunable group, at least `least` of each where there are as many."""
     rng = np.random.default_rng(seed)
     return {
         group.name: tuple(
-            sorted(rng.permutation(group.num_channels)[: max(1, round(share * group.num_channels))].tolist())
+            sorted(rng.permutation(group.num_channels)[: max(least, round(share * group.num_channels))].tolist())
         )
         for group in graph.prunable
     }

@@ -1,0 +1,1 @@
+"""Properties of random networks and random plans."""
