@@ -53,12 +53,9 @@ class Scores:
         """
         try:
             record = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ArtifactError(f"The scores are not JSON: {error}. Write them with Scores.to_json.") from error
-        if not isinstance(record, dict) or set(record) != _KEYS:
-            found = sorted(record) if isinstance(record, dict) else type(record).__name__
-            raise ArtifactError(
-                f"A record of scores has the keys {sorted(_KEYS)}, this one has {found}. Write it with Scores.to_json."
-            )
-        values = {name: np.array(numbers, np.float64) for name, numbers in record["values"].items()}
-        return cls(record["criterion"], record["structure"], values, tuple(record["unscored"]))
+            if set(record) != _KEYS:
+                raise ValueError(f"the keys are {sorted(record)}, not {sorted(_KEYS)}")
+            values = {str(name): np.array(numbers, np.float64) for name, numbers in record["values"].items()}
+            return cls(str(record["criterion"]), str(record["structure"]), values, tuple(record["unscored"]))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ArtifactError(f"This is not a record of scores: {error}. Write it with Scores.to_json.") from error
