@@ -47,10 +47,15 @@ class RecipeStep(StepConfig):
 
 
 class Recipe(StepConfig):
-    """What a run does. `evaluation` says how the network is evaluated after every step that changes it."""
+    """What a run does.
+
+    `evaluation` says how the network is evaluated after every step that changes it. `threads` are PyTorch's
+    intra-op threads for the whole run; on a machine that is busy with other work, one is faster than all.
+    """
 
     name: str = Field(min_length=1)
     seed: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
     model: ModelSpec
     data: DataSpec
     evaluation: EvaluateStep = EvaluateStep()

@@ -26,7 +26,7 @@ from convslim.pipeline.steps.prune import PruneStep, decide
 from convslim.report import Machine, RunRecord, StepRecord, versions
 from convslim.surgery.artifact import save
 from convslim.surgery.weights import load_weights
-from convslim.train.devices import connect, kept_random_state
+from convslim.train.devices import connect, kept_random_state, threads
 
 OnStep = Callable[[int, StepRecord], None]
 
@@ -57,7 +57,7 @@ def run(
     """
     folder = RunFolder(Path(out))
     barrier, primary = _processes()
-    with folder.locked() if primary else nullcontext():
+    with folder.locked() if primary else nullcontext(), threads(recipe.threads):
         if primary:
             folder.prepare(recipe.to_data(), resume=resume, overwrite=overwrite)
         barrier()
