@@ -1,0 +1,5 @@
+"""The command line: `convslim demo`, `run`, `inspect`, `prune`, `export`, `recipes`."""
+
+from convslim.cli.app import app
+
+__all__ = ["app"]

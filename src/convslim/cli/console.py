@@ -1,0 +1,33 @@
+"""Where the commands write: results to standard output, messages to standard error."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from convslim.report import StepRecord
+
+
+def out() -> Console:
+    """Standard output, found anew at every call, so that redirection works."""
+    return Console()
+
+
+def say(message: str) -> None:
+    """Print plain text to standard output, without wrapping or markup."""
+    out().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Print plain text to standard error."""
+    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Print an error to standard error."""
+    note(f"Error: {message}")
+
+
+def step_line(number: int, total: int, step: StepRecord) -> str:
+    """One line on a finished step."""
+    accuracy = "" if step.accuracy is None else f"  {100 * step.accuracy:6.2f} % ({step.correct}/{step.total})"
+    return f"[{number}/{total}] {step.kind:<11}{accuracy}  {step.macs:,} MACs  {step.seconds:.1f} s"

@@ -1,0 +1,97 @@
+"""From the words of the command line to a network and an example input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+import yaml
+from torch import Tensor, nn
+
+from convslim import models
+from convslim.errors import ArtifactError, ConvslimError, ModelError
+from convslim.surgery.weights import load_weights
+
+CIFAR, DIGITS, IMAGENET = (1, 3, 32, 32), (1, 1, 8, 8), (1, 3, 224, 224)
+
+
+def build(spec: str, options: list[str], weights: Path | None = None) -> nn.Module:
+    """A network by name, with `KEY=VALUE` options and a file of weights.
+
+    Raises:
+        ModelError: the network is not known or cannot be built.
+        ArtifactError: the weights cannot be read.
+    """
+    torch.manual_seed(0)
+    model = models.create(spec, **parse_options(options))
+    if weights is not None:
+        load_weights(model, weights)
+    return model.eval()
+
+
+def parse_options(options: list[str]) -> dict[str, Any]:
+    """`KEY=VALUE` texts as a dict; values are read as YAML.
+
+    >>> parse_options(["num_classes=100"])
+    {'num_classes': 100}
+    """
+    found = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{option}': write KEY=VALUE, for example num_classes=100.")
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def example_input(spec: str, shape: str | None) -> Tensor:
+    """Random images of the shape that was given (`1,3,32,32`), or that the network is known for.
+
+    Raises:
+        ModelError: no shape was given, and the network's is not known.
+    """
+    if shape is None:
+        size = _usual(spec)
+    else:
+        try:
+            size = tuple(int(number) for number in shape.split(","))
+        except ValueError as error:
+            raise typer.BadParameter(f"--input {shape}: write N,C,H,W, for example 1,3,32,32.") from error
+        if not size or min(size) < 1:
+            raise typer.BadParameter(f"--input {shape}: every size must be at least 1.")
+    return torch.randn(size, generator=torch.Generator().manual_seed(0))
+
+
+def _usual(spec: str) -> tuple[int, ...]:
+    if spec in models.NETWORKS:
+        return DIGITS if spec.startswith("digits") else CIFAR
+    if spec.startswith(("timm:", "torchvision:")):
+        return IMAGENET
+    raise ModelError(f"The image size of '{spec}' is not known; give it, for example --input 1,3,32,32.")
+
+
+def artifact_factory(record: Any, folder: Path) -> Callable[[], nn.Module]:
+    """Builds the unpruned network that an artifact's record names.
+
+    Raises:
+        ArtifactError: the record names none.
+    """
+    try:
+        found = record["recipe"]["model"] if "recipe" in record else record["model"]
+        spec, options = str(found["spec"]), dict(found.get("options") or {})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{folder}/record.json does not say which network this is. Load the artifact in Python with "
+            "convslim.load(folder, factory) and export from there."
+        ) from error
+
+    def factory() -> nn.Module:
+        try:
+            return models.create(spec, **options)
+        except ConvslimError as error:
+            raise ArtifactError(f"{folder} was made from '{spec}', which cannot be built: {error}") from error
+
+    return factory
