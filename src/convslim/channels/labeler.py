@@ -7,6 +7,7 @@ together, and pin what may not be removed. A weight has two such dimensions, fil
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -56,6 +57,14 @@ class Layer:
     positions: int
 
 
+@dataclass(frozen=True)
+class View:
+    """A tensor that shows a part of another one's memory."""
+
+    base: TensorRef
+    positions: Mapping[int, Vector]
+
+
 Rule = Callable[[OpCall, "Labeler"], None]
 
 
@@ -69,6 +78,7 @@ class Labeler:
         seeds: Label vectors of the model's own tensors; without them, every tensor gets fresh labels. With seeds
             the walk checks a rewritten model against the original's labels.
         sharing: A walk of the same model over another tape, whose labels this one goes on with.
+        like: The original's walk, whose decisions a walk with seeds repeats.
     """
 
     def __init__(
@@ -77,6 +87,7 @@ class Labeler:
         choices: Mapping[int, int] | None = None,
         seeds: dict[str, Axes] | None = None,
         sharing: Labeler | None = None,
+        like: Labeler | None = None,
     ) -> None:
         self.store = sharing.store if sharing else LabelStore()
         self.seeds: dict[str, Axes] = sharing.seeds if sharing else dict(seeds or {})
@@ -87,9 +98,12 @@ class Labeler:
         self.constraints: list[Mark] = []
         self.layers: list[Layer] = []
         self.whole_groups: list[GroupedConv] = []
-        self.flows: list[tuple[Axes, ...]] = []
+        self.flows: list[tuple[Value, ...]] = []
         self.reads: dict[int, list[tuple[int, int, Vector]]] = {}
         self.options: dict[int, int] = {}
+        self._made_by: dict[int, OpCall] = {}
+        self._decisions: dict[tuple[int, int], int] = like._decisions if like else {}
+        self._views: dict[int, View] = {}
         self._rules = rules
         self._choices = choices or {}
         self._values: dict[int, Value] = {}
@@ -100,7 +114,7 @@ class Labeler:
             self._values[ref.id] = Value(origin="the network's input")
         for call in tape.calls:
             self._apply(call, fallback)
-            self.flows.append(tuple(self.value(out).axes for out in call.outs))
+            self.flows.append(tuple(self.value(out) for out in call.outs))
         for ref in tape.outputs:
             for labels in self.value(ref).axes.values():
                 self.pins.append((labels, Pin("the channels are an output of the network")))
@@ -108,9 +122,10 @@ class Labeler:
     def _apply(self, call: OpCall, fallback: Rule) -> None:
         for out in call.outs:
             self._values[out.id] = Value(static=self._all_static(call), param=self._param(call))
+            self._made_by.setdefault(out.id, call)
         self._rules.get(call.name, fallback)(call, self)
         if self._choices.get(call.index, 0) and call.index not in self.options:
-            self.pin_inputs(call, "a number of channels is fixed in the code here")
+            self._pin_reaching(call, "a number of channels is fixed in the code here")
 
     def _all_static(self, call: OpCall) -> bool:
         return all(self.value(ref).static for ref in call.inputs)
@@ -165,6 +180,25 @@ class Labeler:
             for labels in self.axes(ref).values():
                 self.pin(labels, call, reason)
 
+    def _pin_reaching(self, call: OpCall, reason: str) -> None:
+        """Pin the channels of the nearest tensors upstream that carry any: a matrix product may have ended them."""
+        waiting, seen = [call], {call.index}
+        while waiting:
+            for ref in waiting.pop().inputs:
+                for labels in self.axes(ref).values():
+                    self.pin(labels, call, reason)
+                maker = self._made_by.get(ref.id)
+                if not self.axes(ref) and maker is not None and maker.index not in seen:
+                    seen.add(maker.index)
+                    waiting.append(maker)
+
+    def pin_before(self, call: OpCall) -> None:
+        """Pin everything made before a call that channels reach on a way the tape does not show."""
+        reason = "the channels leave PyTorch before this operation, or steer the code in a way that cannot be followed"
+        for value in itertools.chain.from_iterable(self.flows[: call.index + 1]):
+            for labels in value.axes.values():
+                self.pin(labels, call, reason)
+
     def pin_dims(self, call: OpCall, ref: TensorRef, dims: Sequence[int], reason: str) -> Axes:
         """Pin the channels along some dimensions of a tensor; returns the axes of the others."""
         axes = self.axes(ref)
@@ -191,6 +225,38 @@ class Labeler:
         """Which of several ways a call with a choice takes; ``num_options`` itself stands for pinning."""
         self.options[call.index] = num_options
         return min(self._choices.get(call.index, 0), num_options)
+
+    def decide(self, call: OpCall, preferred: int, place: int = 0) -> int:
+        """A decision that depends on sizes: the preferred one, or in a smaller model what the original's walk took."""
+        return self._decisions.setdefault((call.index, place), preferred)
+
+    # ---- memory that several tensors share ------------------------------------------------------------------
+
+    def note_view(self, base: TensorRef, out: TensorRef, positions: Mapping[int, Vector]) -> None:
+        """``out`` shows the given positions of ``base`` (all of them along dimensions not named)."""
+        self._views[out.id] = View(base, positions)
+
+    def write(self, call: OpCall, target: TensorRef, axes: Axes, origin: str) -> None:
+        """``target`` was written in place and now carries ``axes``; so does the tensor that it is a part of."""
+        out = call.outs[0]
+        self.put(out, axes, origin=origin)
+        view = self._views.get(target.id)
+        if view is None:
+            self.pin_inputs(call, "the tensor is written in place through a view")
+            return
+        self._views[out.id] = view
+        old = self.value(view.base)
+        new = dict(old.axes)
+        whole = all(len(positions) == view.base.shape[dim] for dim, positions in view.positions.items())
+        for dim, labels in axes.items():
+            positions = view.positions.get(dim, np.arange(view.base.shape[dim]))
+            line = vector(new, dim, view.base.shape[dim]).copy()
+            if not (whole or old.uniform or line[positions].any()):
+                self.pin(labels, call, f"the channels are written over a part of {old.origin}")
+            self.store.unite(line[positions], labels)
+            line[positions] = np.where(labels != 0, labels, line[positions])
+            new[dim] = line
+        self._values[view.base.id] = Value(new, old.uniform and not new, old.static and not axes, "", origin)
 
 
 def vector(axes: Axes, dim: int, size: int) -> Vector:

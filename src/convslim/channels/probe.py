@@ -16,7 +16,7 @@ import numpy.typing as npt
 from torch.utils._pytree import tree_flatten
 
 from convslim.channels.graph import ChannelGraph
-from convslim.channels.labeler import Axes, Labeler, Rule
+from convslim.channels.labeler import Axes, Labeler, Rule, Value
 from convslim.channels.labels import Vector
 from convslim.channels.rules import by_tag, elementwise
 from convslim.channels.tape import OpCall, Tape, TensorRef
@@ -41,10 +41,17 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first call at which a rewritten model does not do what the labels promise."""
+    """The first call at which a rewritten model does not do what the labels promise.
+
+    Attributes:
+        index: The call.
+        message: What differs.
+        diverges: True if the rewritten model runs another operation there, so that nothing after it is compared.
+    """
 
     index: int
     message: str
+    diverges: bool = False
 
 
 def trial_kept(graph: ChannelGraph) -> dict[str, Vector]:
@@ -52,8 +59,9 @@ def trial_kept(graph: ChannelGraph) -> dict[str, Vector]:
     kept = {}
     for number, group in enumerate(graph.prunable):
         size = group.num_channels
-        if size > 1:
-            count = min(max(size // 2 + number % 3 - 1, min(2, size - 1)), size - 1)
+        if size > 2:
+            # Two stay at least: PyTorch takes other paths through views and products for dimensions of size 1.
+            count = min(max(size // 2 + number % 3 - 1, 2), size - 1)
             kept[group.name] = np.sort(np.random.default_rng(number).permutation(size)[:count])
     return kept
 
@@ -82,21 +90,22 @@ def _restricted_seeds(seeds: Mapping[str, Axes], stays: npt.NDArray[np.bool_]) -
 def compare(evidence: Evidence, other: Tape, stays: npt.NDArray[np.bool_]) -> Mismatch | None:
     """First call of ``other`` (the rewritten model) that is not the restriction of the original's, or None."""
     tape, labeler = evidence.tape, evidence.labeler
-    other_labeler = Labeler(evidence.rules, evidence.choices, seeds=_restricted_seeds(labeler.seeds, stays))
+    other_labeler = Labeler(evidence.rules, evidence.choices, seeds=_restricted_seeds(labeler.seeds, stays), like=labeler)
     other_labeler.walk(other, by_tag)
     classes = labeler.store.resolve()
     for call, flow, twin, twin_flow in zip(tape.calls, labeler.flows, other.calls, other_labeler.flows, strict=False):
         if call.name != twin.name or len(call.outs) != len(twin.outs):
-            return Mismatch(call.index, f"the smaller model runs {twin.title} where the model runs {call.title}")
+            message = f"the smaller model runs {twin.title} where the model runs {call.title}"
+            return Mismatch(call.index, message, diverges=True)
         if _scalars_differ(call, twin):
             return Mismatch(call.index, f"a number passed to {call.title} depends on the channel count")
-        for out, axes, twin_out, twin_axes in zip(call.outs, flow, twin.outs, twin_flow, strict=True):
-            message = _differs(out, axes, twin_out, twin_axes, stays, classes)
+        for out, value, twin_out, twin_value in zip(call.outs, flow, twin.outs, twin_flow, strict=True):
+            message = _differs(out, value, twin_out, twin_value, stays, classes)
             if message:
                 return Mismatch(call.index, f"{call.title}: {message}")
     if len(other.calls) < len(tape.calls):
         reason = f"the smaller model fails here: {other.error}" if other.error else "the smaller model stops here"
-        return Mismatch(len(other.calls), reason)
+        return Mismatch(len(other.calls), reason, diverges=other.error is None)
     return None
 
 
@@ -112,25 +121,20 @@ def _scalars_differ(call: OpCall, twin: OpCall) -> bool:
 
 
 def _differs(
-    out: TensorRef,
-    axes: Axes,
-    twin: TensorRef,
-    twin_axes: Axes,
-    stays: npt.NDArray[np.bool_],
-    classes: Vector,
+    out: TensorRef, value: Value, twin: TensorRef, twin_value: Value, stays: npt.NDArray[np.bool_], classes: Vector
 ) -> str:
     if len(out.shape) != len(twin.shape):
         return f"the result has {len(twin.shape)} dimensions instead of {len(out.shape)}"
     for dim, size in enumerate(out.shape):
-        expected = axes.get(dim)
+        expected = value.axes.get(dim)
         if expected is None:
-            if twin.shape[dim] != size:
+            if twin.shape[dim] != size and not value.uniform:
                 return f"dimension {dim} has size {twin.shape[dim]} instead of {size}"
             continue
         left = expected[stays[expected]]
         if len(left) != twin.shape[dim]:
             return f"dimension {dim} has {twin.shape[dim]} channels instead of {len(left)}"
-        found = twin_axes.get(dim)
+        found = twin_value.axes.get(dim)
         if found is not None and (classes[found] != classes[left])[found != 0].any():
             return f"the channels along dimension {dim} are not the ones that were kept"
     return ""

@@ -76,14 +76,16 @@ def sliced_copy(model: nn.Module, slices: Slices, conv_groups: Mapping[str, int]
     for name, number in conv_groups.items():
         if hasattr(modules[name], "groups"):
             modules[name].groups = number
-    for name in {name.rpartition(".")[0] for name in slices}:
-        _sync_attributes_(_owner(modules, name))
+    for name in _owners(small, {id(memo[id(tensors[name])]) for name in slices}):
+        _sync_attributes_(modules[name])
     return small
 
 
-def _owner(modules: Mapping[str, nn.Module], name: str) -> nn.Module:
-    """The module whose attributes speak of a tensor; a parametrization's tensors belong to the module around it."""
-    return modules[name.partition(".parametrizations.")[0] if ".parametrizations." in name else name]
+def _owners(model: nn.Module, tensors: set[int]) -> set[str]:
+    """Modules whose attributes speak of the tensors, sharers included; parametrized ones are around theirs."""
+    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    owners = {name.rpartition(".")[0] for name, tensor in named if id(tensor) in tensors}
+    return {name.removesuffix(".parametrizations").partition(".parametrizations.")[0] for name in owners}
 
 
 def _slice(tensor: Tensor, by_dim: Mapping[int, Sequence[int] | Vector]) -> Tensor:

@@ -91,8 +91,11 @@ def _settle(
 ) -> ChannelGraph:
     """Walk, try a removal, and take back what the model's code does not agree with, until it does."""
     choices: dict[int, int] = {}
+    barrier, before = -1, ""
     for _ in range(MAX_TRIALS):
         labelers = _walk(table, tapes, choices)
+        if barrier >= 0:
+            labelers[0].pin_before(tapes[0].calls[barrier])
         evidence = Evidence(replace(tapes[0], result=None), labelers[0], table, dict(choices))
         graph = build_graph(labelers, info, evidence, notes)
         blamed = _try_removal(model, example_input, graph, evidence)
@@ -100,6 +103,10 @@ def _settle(
             return graph
         for index in blamed:
             choices[index] = choices.get(index, 0) + 1
+        if graph.structure == before:
+            # Pinning what visibly reaches the call changed nothing: the channels come by a way that no tape shows.
+            barrier = max(barrier, *blamed)
+        before = graph.structure
     raise ModelError(
         f"{type(model).__name__} still disagrees with its channel labels after {MAX_TRIALS} trial removals. "
         "Please report the model; pin the layers concerned with a rule meanwhile."

@@ -36,7 +36,8 @@ class Certificate:
         max_error: Largest absolute difference between the masked original's and the smaller model's outputs.
         relative_error: The same, divided by the largest absolute value of the output concerned.
         tolerance: Upper limit of ``relative_error``.
-        num_operations: Operations at which the channels were checked to be the kept ones.
+        num_operations: Operations at which the channels were checked to be the kept ones. Fewer than all if one
+            single channel is left somewhere: PyTorch then runs other, equivalent operations from there on.
         num_outputs: Output tensors that were compared.
     """
 
@@ -76,14 +77,22 @@ def verify(
     stays = kept_labels(graph, evidence.labeler, plan.kept)
     tape = record(small, example_input)
     mismatch = compare(evidence, tape, stays)
-    if mismatch is not None:
+    num_checked = len(tape.calls)
+    if mismatch is not None and mismatch.diverges and _leaves_single_channel(plan):
+        num_checked = mismatch.index
+    elif mismatch is not None:
         call = evidence.tape.calls[min(mismatch.index, len(evidence.tape.calls) - 1)]
         raise VerificationError(
             f"The smaller model is not the original without the removed channels. First difference at operation "
             f"{mismatch.index}, {call.title} in {call.module or 'the model'} ({call.source}): {mismatch.message}."
         )
     masked = run_masked(model, example_input, evidence.labeler.reads, stays)
-    return _compare_outputs(output_tensors(masked), output_tensors(tape.result), tolerance, len(tape.calls))
+    return _compare_outputs(output_tensors(masked), output_tensors(tape.result), tolerance, num_checked)
+
+
+def _leaves_single_channel(plan: PruningPlan) -> bool:
+    """True where PyTorch may take another path, through dimensions of size 1, to the same values."""
+    return any(len(plan.kept[name]) == 1 for name in plan.removed)
 
 
 def fitting_graph(

@@ -20,11 +20,14 @@ def pointwise(call: OpCall, labeler: Labeler) -> None:
     shape = call.outs[0].shape
     axes = {dim: labels for dim in range(len(shape)) if (labels := _meet(call, labeler, operands, dim)) is not None}
     uniform = all(labeler.value(ref).uniform for ref in operands)
-    if call.through_view and (len(operands) > 1 or axes):
-        _written_through_view(call, labeler)
     for out in call.outs:
         if out.shape == shape:
             labeler.put(out, axes, uniform=uniform, origin=_origin(labeler, operands))
+    if call.through_view:
+        if axes or labeler.axes(operands[0]):
+            labeler.write(call, operands[0], axes, _origin(labeler, operands))
+        elif not uniform:
+            _spoil_base(call, labeler)
 
 
 def _meet(call: OpCall, labeler: Labeler, operands: tuple[TensorRef, ...], dim: int) -> np.ndarray | None:
@@ -59,28 +62,25 @@ def _origin(labeler: Labeler, operands: tuple[TensorRef, ...]) -> str:
     return next((origin for origin in origins if origin != "a constant"), "")
 
 
-def _written_through_view(call: OpCall, labeler: Labeler) -> None:
-    """In-place arithmetic on a part of a tensor: the whole's labels no longer say what stands where."""
-    values = [labeler.value(ref) for ref in call.inputs]
-    others = [value for value in values[1:] if value.axes or not value.uniform]
-    if others or (len(values) == 1 and not values[0].axes):
-        labeler.pin_inputs(call, "the tensor is written in place through a view")
+def _spoil_base(call: OpCall, labeler: Labeler) -> None:
+    """A part of a tensor was overwritten by something without channels: nothing is known of the whole."""
+    labeler.write(call, call.inputs[0], {}, "a constant")
+    labeler.pin_inputs(call, "the tensor is written in place through a view")
 
 
 def copy(call: OpCall, labeler: Labeler) -> None:
-    """``target.copy_(source)``: the target takes the source's labels; a write into a part of a tensor pins them."""
+    """``target.copy_(source)``: the target takes the source's labels, and so does what it is a part of."""
     target, source = call.inputs[0], call.inputs[1]
-    if call.through_view:
-        labeler.pin_inputs(call, "the tensor is written in place through a view")
-        return
+    value = labeler.value(source)
     lead = len(target.shape) - len(source.shape)
     axes: Axes = {
-        dim + lead: vector(labeler.axes(source), dim, source.shape[dim])
-        for dim in labeler.axes(source)
-        if source.shape[dim] == target.shape[dim + lead]
+        dim + lead: labels for dim, labels in value.axes.items() if source.shape[dim] == target.shape[dim + lead]
     }
+    if call.through_view and not (value.uniform and not axes):
+        labeler.write(call, target, axes, value.origin)
+        return
     for out in call.outs:
-        labeler.put(out, axes, origin=labeler.value(source).origin)
+        labeler.put(out, axes, origin=value.origin)
 
 
 _POINTWISE = (

@@ -54,7 +54,8 @@ def _couple(call: OpCall, labeler: Labeler, features: Vector, weight: TensorRef)
     per_group = len(features) // groups
     num_made = call.outs[0].shape[1] // groups
     # Coupled positions leave the in- and out-widths of a group to decide; whole groups leave the groups.
-    if groups >= per_group + num_made or per_group == 1:
+    whole = labeler.decide(call, int(per_group == 1 or groups > per_group + num_made))
+    if whole:
         return _whole_groups(call, labeler, features, filters, num_made)
     reads = filters if transposed else np.tile(taps, groups)
     made = np.tile(taps, groups) if transposed else filters

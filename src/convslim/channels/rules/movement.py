@@ -103,10 +103,12 @@ def slice_(call: OpCall, labeler: Labeler) -> None:
     ref = call.inputs[0]
     dim = call["dim"] % len(ref.shape)
     axes = dict(labeler.axes(ref))
-    if dim in axes and call.outs[0].shape[dim] != ref.shape[dim]:
-        labels, size = axes[dim], ref.shape[dim]
-        start = min(max(_wrap(call["start"] or 0, size), 0), size)
-        end = min(_wrap(size if call["end"] is None else call["end"], size), size)
+    size = ref.shape[dim]
+    start = min(max(_wrap(call["start"] or 0, size), 0), size)
+    end = min(_wrap(size if call["end"] is None else call["end"], size), size)
+    labeler.note_view(ref, call.outs[0], {dim: np.arange(start, end, call["step"])})
+    if dim in axes and call.outs[0].shape[dim] != size:
+        labels = axes[dim]
         _tie_or_pin(call, labeler, labels, start, end, call["step"])
         axes[dim] = labels[start : end : call["step"]]
     _put_moved(call, labeler, axes)
@@ -193,6 +195,17 @@ def _common(call: OpCall, labeler: Labeler, parts: Sequence[TensorRef], dim: int
     return first
 
 
+def glu(call: OpCall, labeler: Labeler) -> None:
+    """``a * sigmoid(b)`` with a, b the halves of a dimension: equal positions of the halves go together."""
+    ref = call.inputs[0]
+    dim = call["dim"] % len(ref.shape)
+    axes = dict(labeler.axes(ref))
+    if dim in axes:
+        tie_parts(call, labeler, axes[dim], 2)
+        axes[dim] = axes[dim][: len(axes[dim]) // 2]
+    _put_moved(call, labeler, axes)
+
+
 def stack(call: OpCall, labeler: Labeler) -> None:
     """A new dimension; labels along the others are united."""
     parts = call.inputs
@@ -267,6 +280,7 @@ RULES: dict[str, Rule] = dict.fromkeys(_SAME.split(), same) | {
     "split_with_sizes": split,
     "cat": cat,
     "stack": stack,
+    "glu": glu,
     "constant_pad_nd": constant_pad,
     "index_select": by_index,
     "index": by_index,

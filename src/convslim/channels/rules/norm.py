@@ -37,6 +37,9 @@ def group_norm(call: OpCall, labeler: Labeler) -> None:
         if own is not None and 1 in axes:
             labeler.unite(axes[1], own, call)
     labeler.put(call.outs[0], axes)
+    for statistic in call.outs[1:]:
+        if call["group"] == call["C"]:
+            labeler.put(statistic, axes)
 
 
 def layer_norm(call: OpCall, labeler: Labeler) -> None:
@@ -53,6 +56,8 @@ def layer_norm(call: OpCall, labeler: Labeler) -> None:
             else:
                 labeler.pin(own, call, reason)
     labeler.put(call.outs[0], axes)
+    for statistic in call.outs[1:]:
+        labeler.put(statistic, {dim: labels for dim, labels in axes.items() if dim < first})
 
 
 def weight_norm(call: OpCall, labeler: Labeler) -> None:
@@ -65,6 +70,7 @@ def weight_norm(call: OpCall, labeler: Labeler) -> None:
     if own is not None and dim in axes:
         labeler.unite(axes[dim], own, call)
     labeler.put(call.outs[0], dict(labeler.axes(direction)))
+    labeler.put(call.outs[1], {dim: axes[dim]} if dim in axes else {})
 
 
 _BATCH_NORMS = (

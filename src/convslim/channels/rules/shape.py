@@ -28,6 +28,8 @@ def view(call: OpCall, labeler: Labeler) -> None:
     axes: Axes = {}
     for old, new in _segments(ref.shape, out.shape):
         axes |= _regroup(call, labeler, old, new)
+    if axes.keys() == labeler.axes(ref).keys() and ref.shape == out.shape:
+        labeler.note_view(ref, out, {})
     value = labeler.value(ref)
     labeler.put(out, axes, uniform=value.uniform, origin=value.origin)
 
@@ -81,7 +83,7 @@ def shrink_one(call: OpCall, labeler: Labeler, grid: Vector) -> Axes:
     if chosen == len(candidates):
         labeler.pin(grid.reshape(-1), call, "the numbers of a view are fixed in the code")
         return {candidates[0]: _line(grid, candidates[0])}
-    dim = candidates[chosen]
+    dim = labeler.decide(call, candidates[chosen], place=grid.ndim)
     line = _line(grid, dim)
     shape = [-1 if axis == dim else 1 for axis in range(grid.ndim)]
     labeler.unite(np.broadcast_to(line.reshape(shape), grid.shape), grid, call)
