@@ -22,7 +22,7 @@ def limits(budget: Mapping[str, float], model: CostModel) -> npt.NDArray[np.int6
         model: The cost of the network.
 
     Returns:
-        Shape ``(2,)``; :data:`NO_LIMIT` where there is no budget.
+        Shape ``(2,)``, at least 1; :data:`NO_LIMIT` where there is no budget.
 
     Raises:
         BudgetError: For an unknown metric, or a number that is neither of the two.
@@ -53,7 +53,7 @@ def _absolute(metric: str, value: float, original: int) -> int:
             f"for a fraction of the original {original:,} write a float in (0, 1], such as {metric}=0.5."
         )
     if 0 < value <= 1:
-        return int(value * original)
+        return max(int(value * original), 1)
     raise BudgetError(
         f"The budget {metric}={value} is a float, a fraction of the original {original:,}, and must be in "
         f"(0, 1]; for an absolute number write an int."
