@@ -17,7 +17,8 @@ from convslim.train import evaluate, fit
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 _spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
-assert _spec is not None and _spec.loader is not None
+assert _spec is not None
+assert _spec.loader is not None
 two_processes = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(two_processes)
 

@@ -8,6 +8,7 @@ never disagree. Random-number states need no place: data order, augmentation and
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -52,7 +53,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             f"Cannot write {path}: {error}. Free some space or choose a folder that you may write to."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], position: Position) -> None:
@@ -99,7 +101,5 @@ def state_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
 def select(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under `{prefix}/`, without the prefix."""
     return {
-        name.removeprefix(f"{prefix}/"): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(f"{prefix}/")
+        name.removeprefix(f"{prefix}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}/")
     }

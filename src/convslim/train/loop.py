@@ -130,9 +130,7 @@ def _prepare(model: nn.Module, source: DataSource, config: TrainConfig, penalty:
     )
 
 
-def _train_epoch(
-    training: Training, source: DataSource, epoch: int, out: Path | None, quiet: bool
-) -> EpochMetrics:
+def _train_epoch(training: Training, source: DataSource, epoch: int, out: Path | None, quiet: bool) -> EpochMetrics:
     config, fabric = training.config, training.fabric
     batches = source.train.batches(
         config.batch_size,
@@ -186,7 +184,7 @@ def _train_step(training: Training, images: Tensor, labels: Tensor, lr: float) -
         images = images.contiguous(memory_format=torch.channels_last)
     optimizer.zero_grad()
     with autocast(config.precision, images.device):
-        scores = logits(training.model, images, labels)
+        scores = logits(training.model, images, labels, name=type(training.module).__name__)
     loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
     training.fabric.backward(loss)
     if training.penalty:

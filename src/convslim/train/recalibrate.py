@@ -25,9 +25,7 @@ def recalibrate(
 
 
 @torch.no_grad()
-def recalibrate_(
-    model: nn.Module, split: Split, *, num_batches: int = 50, batch_size: int = 128, seed: int = 0
-) -> int:
+def recalibrate_(model: nn.Module, split: Split, *, num_batches: int = 50, batch_size: int = 128, seed: int = 0) -> int:
     """Replace running mean and variance by their plain average over batches, μ = 1/n·Σ μ_i, in place.
 
     Weights do not change and everything but BatchNorm stays in evaluation mode. Images are shuffled but not
@@ -43,9 +41,7 @@ def recalibrate_(
     References:
         Li et al., "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020.
     """
-    norms = [
-        module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return 0
     device = next(model.parameters()).device
