@@ -234,6 +234,11 @@ class Labeler:
 
     def note_view(self, base: TensorRef, out: TensorRef, positions: Mapping[int, Vector]) -> None:
         """``out`` shows the given positions of ``base`` (all of them along dimensions not named)."""
+        outer = self._views.get(base.id)
+        if outer is not None:
+            inner = {dim: line[positions.get(dim, slice(None))] for dim, line in outer.positions.items()}
+            positions = {**positions, **inner}
+            base = outer.base
         self._views[out.id] = View(base, positions)
 
     def write(self, call: OpCall, target: TensorRef, axes: Axes, origin: str) -> None:

@@ -90,7 +90,9 @@ def _restricted_seeds(seeds: Mapping[str, Axes], stays: npt.NDArray[np.bool_]) -
 def compare(evidence: Evidence, other: Tape, stays: npt.NDArray[np.bool_]) -> Mismatch | None:
     """First call of ``other`` (the rewritten model) that is not the restriction of the original's, or None."""
     tape, labeler = evidence.tape, evidence.labeler
-    other_labeler = Labeler(evidence.rules, evidence.choices, seeds=_restricted_seeds(labeler.seeds, stays), like=labeler)
+    other_labeler = Labeler(
+        evidence.rules, evidence.choices, seeds=_restricted_seeds(labeler.seeds, stays), like=labeler
+    )
     other_labeler.walk(other, by_tag)
     classes = labeler.store.resolve()
     for call, flow, twin, twin_flow in zip(tape.calls, labeler.flows, other.calls, other_labeler.flows, strict=False):

@@ -97,8 +97,8 @@ def _roll(call: OpCall, labels: Vector, dim: int) -> Vector:
 def slice_(call: OpCall, labeler: Labeler) -> None:
     """``x[:, start:end:step]``. A part of the channels is cut off at a number that the code knows, or computes.
 
-    First guess: the parts are equal halves (thirds, ...), computed from the width, and are tied. Second: the numbers
-    are fixed, and what they count from the front may not be removed. Third: everything is pinned.
+    Either the parts are equal halves (thirds, ...), computed from the width, and are tied; or the numbers are fixed,
+    and what they count from the front may not be removed; or, last, everything is pinned.
     """
     ref = call.inputs[0]
     dim = call["dim"] % len(ref.shape)
@@ -120,14 +120,16 @@ def _wrap(position: int, size: int) -> int:
 
 def _tie_or_pin(call: OpCall, labeler: Labeler, labels: Vector, start: int, end: int, step: int) -> None:
     size, part = len(labels), end - start
-    even = step == 1 and part > 0 and size % part == 0 and start % part == 0
-    chosen = labeler.choose(call, 2)
-    if chosen == 0 and even:
-        tie_parts(call, labeler, labels, size // part)
-    elif chosen <= 1 and step == 1:
-        labeler.pin(labels[: start if end == size else end], call, "a slice counts these channels by a fixed number")
-    else:
-        labeler.pin(labels, call, "a slice counts the channels by fixed numbers")
+    options: list[Callable[[], None]] = []
+    if step == 1:
+        counted = labels[: start if end == size else end]
+        options.append(lambda: labeler.pin(counted, call, "a slice counts these channels by a fixed number"))
+        if part > 0 and size % part == 0 and start % part == 0 and labels.all():
+            # Halves are most often computed from the width; smaller parts are most often fixed.
+            place = 0 if size == 2 * part else 1
+            options.insert(place, lambda: tie_parts(call, labeler, labels, size // part))
+    options.append(lambda: labeler.pin(labels, call, "a slice counts the channels by fixed numbers"))
+    options[labeler.choose(call, len(options) - 1)]()
 
 
 def tie_parts(call: OpCall, labeler: Labeler, labels: Vector, num_parts: int) -> None:
