@@ -5,7 +5,7 @@ from convslim.channels.tape import OpCall
 
 
 def attention(call: OpCall, labeler: Labeler) -> None:
-    """The value's features pass; query and key features are pinned, because their number is in the scale ``1/sqrt(E)``."""
+    """The value's features pass; those of query and key are pinned: their number is in the scale ``1/sqrt(E)``."""
     query, key, value = call.inputs[:3]
     for ref in (query, key):
         labeler.pin_dims(call, ref, [len(ref.shape) - 1], "their number is in the scale of the attention")
