@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from convslim.channels.labeler import Axes, Labeler, Rule, vector
+from convslim.channels.labeler import Axes, Labeler, Rule
 from convslim.channels.tape import OpCall, TensorRef
 
 
