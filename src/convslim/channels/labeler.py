@@ -89,7 +89,7 @@ class Labeler:
         sharing: Labeler | None = None,
         like: Labeler | None = None,
     ) -> None:
-        self.store = sharing.store if sharing else LabelStore()
+        self.store: LabelStore = sharing.store if sharing else LabelStore()
         self.seeds: dict[str, Axes] = sharing.seeds if sharing else dict(seeds or {})
         self.seeded = seeds is not None
         self.pins: list[tuple[Vector, Pin]] = []

@@ -199,7 +199,7 @@ def _place(modules: Mapping[int, tuple[str, str]]) -> tuple[str, str, str]:
     while frame is not None and (module is None or not source):
         code = frame.f_code
         if not source and not code.co_filename.startswith(_SKIPPED_SOURCES):
-            source = f"{os.path.basename(code.co_filename)}:{frame.f_lineno}"
+            source = f"{code.co_filename.rpartition(os.sep)[2]}:{frame.f_lineno}"
         if module is None and code.co_argcount and code.co_varnames[0] == "self":
             module = modules.get(id(frame.f_locals.get("self")))
         frame = frame.f_back

@@ -6,6 +6,7 @@ behind another one.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
@@ -191,7 +192,7 @@ def _positions(values: Any) -> tuple[int, ...]:
     positions = tuple(values)
     if any(not isinstance(value, int) or isinstance(value, bool) or value < 0 for value in positions):
         raise ValueError("positions must be whole numbers from 0")
-    if any(left >= right for left, right in zip(positions, positions[1:], strict=False)):
+    if any(left >= right for left, right in itertools.pairwise(positions)):
         raise ValueError("positions must ascend")
     return positions
 

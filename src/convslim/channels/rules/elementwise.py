@@ -89,4 +89,4 @@ _POINTWISE = (
     "bernoulli uniform normal exponential"
 )
 
-RULES: dict[str, Rule] = dict.fromkeys(_POINTWISE.split(), pointwise) | {"copy": copy}
+RULES: dict[str, Rule] = {**dict.fromkeys(_POINTWISE.split(), pointwise), "copy": copy}

@@ -265,7 +265,8 @@ _SAME = (
     "requires_grad resolve_conj resolve_neg to"
 )
 
-RULES: dict[str, Rule] = dict.fromkeys(_SAME.split(), same) | {
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_SAME.split(), same),
     "permute": permute,
     "transpose": permute,
     "t": permute,

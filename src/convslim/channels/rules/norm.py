@@ -78,7 +78,8 @@ _BATCH_NORMS = (
     "_batch_norm_no_update cudnn_batch_norm miopen_batch_norm"
 )
 
-RULES: dict[str, Rule] = dict.fromkeys(_BATCH_NORMS.split(), batch_norm) | {
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_BATCH_NORMS.split(), batch_norm),
     "native_group_norm": group_norm,
     "native_layer_norm": layer_norm,
     "_weight_norm_interface": weight_norm,

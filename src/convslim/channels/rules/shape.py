@@ -134,7 +134,8 @@ def channel_shuffle(call: OpCall, labeler: Labeler) -> None:
 
 _VIEWS = "view _unsafe_view reshape _reshape_alias view_copy flatten unflatten _reshape_copy"
 
-RULES: dict[str, Rule] = dict.fromkeys(_VIEWS.split(), view) | {
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_VIEWS.split(), view),
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,
     "channel_shuffle": channel_shuffle,
