@@ -270,7 +270,7 @@ CASES = (
         lambda: Micro(index_buffer, a=conv_norm(3, 8), order=torch.tensor([7, 6, 5, 4, 3, 2, 1, 0]), head=head(8)),
         pinned={"a.conv": "index"},
     ),
-    Case("select_one", lambda: _wide(select_one, 8, 8), prunes=(("a.conv", 1),)),
+    Case("select_one", lambda: _wide(select_one, 8, 8), prunes=(("a.conv", 4),), pinned={"a.conv": "slice"}),
     Case("unbind", lambda: _wide(unbind, 8, 2), pinned={"a.conv": "unbind|select"}),
     Case(
         "shuffle_by_view",

@@ -62,7 +62,12 @@ def new_constant(net: Any, x: Tensor) -> Tensor:
 
 def ones_like(net: Any, x: Tensor) -> Tensor:
     x = net.a(x)
-    return net.head(x + 0.5 * torch.ones_like(x) - torch.zeros(x.shape).add(0.1))
+    return net.head(x + 0.5 * torch.ones_like(x))
+
+
+def zeros_of_shape(net: Any, x: Tensor) -> Tensor:
+    x = net.a(x)
+    return net.head(torch.maximum(x, torch.zeros(x.shape)))
 
 
 def in_place(net: Any, x: Tensor) -> Tensor:
@@ -213,6 +218,7 @@ CASES = (
     ),
     Case("new_constant", lambda: _one(new_constant), pinned={"a.conv": ""}),
     Case("ones_like", lambda: _one(ones_like), prunes=(("a.conv", 16),)),
+    Case("zeros_of_shape", lambda: _one(zeros_of_shape), prunes=(("a.conv", 16),)),
     Case("in_place", lambda: _one(in_place, b=conv_norm(16, 16)), prunes=(("a.conv b.conv", 16),)),
     Case("centered", lambda: _one(centered), pinned={"a.conv": "mean"}),
     Case("mean_gate", lambda: _one(mean_gate), pinned={"a.conv": "mean"}),
