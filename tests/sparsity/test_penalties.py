@@ -50,7 +50,7 @@ def test_proximal_minimizes_its_objective():
         parameter = nn.Parameter(torch.tensor([value]))
         Proximal({"gamma": torch.tensor([0.2])}).apply_proximal_({"gamma": parameter}, 0.5)
         best = grid[(0.5 * (grid - value) ** 2 + 0.1 * grid.abs()).argmin()]
-        assert float(parameter) == pytest.approx(float(best), abs=1e-4)
+        assert float(parameter.detach()) == pytest.approx(float(best), abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", [Subgradient, Proximal])

@@ -78,11 +78,10 @@ def export_onnx(
             )
         temporary.replace(path)
     except OSError as error_:
-        raise ArtifactError(
-            f"Cannot write {path}: {error_}. Choose a folder that you may write to."
-        ) from error_
+        raise ArtifactError(f"Cannot write {path}: {error_}. Choose a folder that you may write to.") from error_
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return ExportReport(path, path.stat().st_size, error, opset, batch_sizes)
 
 

@@ -77,7 +77,7 @@ class RunFolder:
                 something that is no run.
             RecipeError: `resume`, and the recipe is not the one that the folder was made with.
         """
-        holds = [entry.name for entry in self.path.iterdir() if entry.name != LOCK]
+        holds = [entry.name for entry in self.path.iterdir() if not entry.name.startswith((LOCK, f".{RECIPE}"))]
         is_run = (self.path / RECIPE).is_file()
         if holds and not is_run:
             raise ArtifactError(

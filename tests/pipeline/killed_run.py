@@ -1,0 +1,29 @@
+"""Run by `test_resume.py`: carry the tiny recipe out, and be killed when a file is flushed for the n-th time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from convslim.pipeline import load_recipe, run
+
+flush = os.fsync
+flushed = 0
+
+
+def fsync_or_die(descriptor: Any) -> None:
+    """Count flushes; the process dies at the wanted one, before the file takes its final name."""
+    global flushed
+    flushed += 1
+    if flushed == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    flush(descriptor)
+
+
+if __name__ == "__main__":
+    vars(os)["fsync"] = fsync_or_die
+    run(load_recipe(Path(__file__).with_name("tiny.yaml")), sys.argv[1], quiet=True)
+    sys.stdout.write(f"{flushed} flushes\n")
