@@ -8,6 +8,7 @@ from convslim.measure.cost import Cost, CostModel, cost
 from convslim.surgery import (
     Certificate,
     PruningPlan,
+    fold_,
     load,
     load_weights,
     make_plan,
@@ -31,6 +32,7 @@ __all__ = [
     "allocate",
     "cost",
     "data",
+    "fold_",
     "load",
     "load_weights",
     "make_plan",
