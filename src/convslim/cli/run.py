@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -80,8 +81,9 @@ def _run(
             on_step=None if quiet else lambda number, step: say(step_line(number, total, step)),
         )
     except KeyboardInterrupt:
-        changes = "".join(f" --set {assignment}" for assignment in assignments or ())
-        note(f"Interrupted. Go on with: convslim run {name} --out {folder}{changes} --resume")
+        changes = [part for assignment in assignments or () for part in ("--set", assignment)]
+        command = shlex.join(["convslim", "run", name, "--out", str(folder), *changes, "--resume"])
+        note(f"Interrupted. Go on with: {command}")
         raise typer.Exit(130) from None
     out().print(run_table(record))
     say(f"Record: {folder / 'record.json'}   network: {folder / 'model'}")
