@@ -22,7 +22,7 @@ def network(padding: int = 0, consumer_bias: bool = False, norm_behind: bool = F
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.normal_(layer.bias)
-            nn.init.normal_(layer.running_mean)
+            nn.init.normal_(layer.get_buffer("running_mean"))
     return nn.Sequential(*layers).eval()
 
 
@@ -40,7 +40,7 @@ def without(net: nn.Module, group: str, gone: set[int], x: Tensor) -> tuple[nn.M
 def test_constant_channels_are_given_back_exactly(options: dict[str, bool], where: str) -> None:
     net, x = network(**options), torch.randn(2, 3, 12, 12)
     with torch.no_grad():
-        net[1].weight[[1, 4]] = 0
+        net.get_parameter("1.weight")[[1, 4]] = 0
     small, plan = without(net, "0", {1, 4}, x)
     assert (small(x) - net(x)).abs().max() > 1e-3
     folding = fold_(small, net, plan, x)
@@ -53,7 +53,7 @@ def test_constant_channels_are_given_back_exactly(options: dict[str, bool], wher
 def test_a_padded_convolution_is_exact_inside_and_said_not_to_be_at_the_border() -> None:
     net, x = network(padding=1), torch.randn(2, 3, 12, 12)
     with torch.no_grad():
-        net[1].weight[2] = 0
+        net.get_parameter("1.weight")[2] = 0
     small, plan = without(net, "0", {2}, x)
     folding = fold_(small, net, plan, x)
     assert [layer.exact for layer in folding.layers] == [False]
@@ -72,9 +72,9 @@ def test_channels_that_vary_are_not_folded() -> None:
 
 def test_a_linear_layer_behind_a_flattened_map_takes_the_constant() -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 5)).eval()
-    nn.init.ones_(net[1].bias)
+    nn.init.ones_(net.get_parameter("1.bias"))
     with torch.no_grad():
-        net[1].weight[3] = 0
+        net.get_parameter("1.weight")[3] = 0
     x = torch.randn(2, 1, 6, 6)
     small, plan = without(net, "0", {3}, x)
     folding = fold_(small, net, plan, x)

@@ -1,8 +1,9 @@
 """Removed channels that were constant still sent something on: add it to the bias of the layers that read them.
 
-A BatchNorm scale of exactly zero leaves its shift: ``act(0 * x + beta) = act(beta)`` everywhere. Cutting such a channel
-takes a constant ``c`` away from every consumer, which gives it back as ``sum_k W[o, i, k] * c``. For a linear layer and
-a convolution without padding that is exact; at zero-padded borders the channel was 0 instead of ``c``, so there it is not.
+A BatchNorm scale of exactly zero leaves its shift: ``act(0 * x + beta) = act(beta)`` everywhere. Cutting such a
+channel takes a constant ``c`` away from every consumer, which gets it back as ``sum_k W[o, i, k] * c``. For a linear
+layer and a convolution without padding that is exact; at zero-padded borders the channel was 0 instead of ``c``, so
+there it is not.
 """
 
 from __future__ import annotations
