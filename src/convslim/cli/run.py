@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -85,5 +86,7 @@ def _run(
         command = shlex.join(["convslim", "run", name, "--out", str(folder), *changes, "--resume"])
         note(f"Interrupted. Go on with: {command}")
         raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process speaks for all
     out().print(run_table(record))
     say(f"Record: {folder / 'record.json'}   network: {folder / 'model'}")

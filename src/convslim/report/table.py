@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 
@@ -20,10 +21,11 @@ def run_table(record: RunRecord) -> Group:
 
 
 def _steps_table(record: RunRecord) -> Table:
-    table = Table(title=f"{record.name} (seed {record.seed})", title_justify="left")
-    table.add_column("step")
-    for heading in ("accuracy", "correct", "MACs", "parameters", "seconds"):
-        table.add_column(heading, justify="right")
+    title = f"{record.name} (seed {record.seed}); % of the network before the first step"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table.add_column("step", no_wrap=True)
+    for heading in ("accuracy", "correct", "MACs", "%", "parameters", "%", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for number, step in enumerate(record.steps, start=1):
         table.add_row(f"{number} {step.kind}", *_cells(step, record))
     return table
@@ -32,14 +34,17 @@ def _steps_table(record: RunRecord) -> Table:
 def _cells(step: StepRecord, record: RunRecord) -> Iterator[str]:
     yield "–" if step.accuracy is None else f"{100 * step.accuracy:.2f} %"
     yield "–" if step.correct is None else f"{step.correct:,}/{step.total:,}"
-    yield f"{step.macs:,} ({100 * step.macs / record.base_macs:.1f} %)"
-    yield f"{step.params:,} ({100 * step.params / record.base_params:.1f} %)"
+    yield f"{step.macs:,}"
+    yield f"{100 * step.macs / record.base_macs:.1f}"
+    yield f"{step.params:,}"
+    yield f"{100 * step.params / record.base_params:.1f}"
     yield f"{step.seconds:.1f}"
 
 
 def _latency_table(latencies: list[LatencyRecord]) -> Table:
     """Rows: one per batch size and number of threads, before against after."""
-    table = Table(title="ONNX Runtime, float32, CPU: median ms (10th–90th percentile)", title_justify="left")
+    title = "ONNX Runtime, float32, CPU: median ms (10th–90th percentile)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for heading in ("batch", "threads", "before", "after", "speed-up"):
         table.add_column(heading, justify="right")
     by_setting: dict[tuple[int, int], dict[str, LatencyRecord]] = {}
