@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
 
     Raises:
         ArtifactError: If the file is missing, truncated, or holds pickled code.
-        ModelError: If shapes differ, or names do and ``strict`` is set.
+        ModelError: If shapes differ, names do and ``strict`` is set, or no name fits at all.
     """
     path = Path(path)
     tensors, prefix = _strip_prefix(_tensors_of(_read(path), path), model)
@@ -70,6 +69,11 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
         raise ModelError(
             f"{path} does not fit {type(model).__name__}: {_some('missing', missing)}{_some('unexpected', unexpected)}"
             "use strict=False to load what fits."
+        )
+    if len(unexpected) == len(tensors):
+        raise ModelError(
+            f"No tensor of {path} has a name that {type(model).__name__} knows: the file begins with "
+            f"{unexpected[0]!r}, the model with {next(iter(own), None)!r}. Is it the same architecture?"
         )
     model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False)
     return LoadReport(path, len(tensors) - len(unexpected), prefix, missing, unexpected)
@@ -96,7 +100,7 @@ def _read(path: Path) -> Any:
             f"{path} holds pickled Python objects or is damaged, and is refused: only tensors and plain containers are "
             "read. Save the model's state_dict() with torch.save or as .safetensors where the file was made."
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
+    except Exception as error:  # what the unpickler raises on damaged bytes has no common parent
         raise ArtifactError(f"{path} cannot be read ({type(error).__name__}: {error}). Is the file whole?") from error
 
 
