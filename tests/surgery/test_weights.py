@@ -103,9 +103,7 @@ def test_names_that_do_not_fit(source, tmp_path):
 
 def test_a_file_of_which_nothing_fits_is_refused_even_when_not_strict(tmp_path):
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "net.pt")
-    with pytest.raises(
-        ModelError, match=r"No tensor .*net\.pt.*begins with 'fc\.weight', the model with 'conv\.weight'"
-    ):
+    with pytest.raises(ModelError, match=r"No tensor .*net\.pt.* with 'fc\.weight', the model with 'conv\.weight'"):
         load_weights(network(), tmp_path / "net.pt", strict=False)
 
 
@@ -175,7 +173,7 @@ def write(state, path):
 def test_damaged_files_are_refused_or_read_but_never_crash(name, source, tmp_path):
     file = tmp_path / name
     write(source.state_dict(), file)
-    content, rng, refused = file.read_bytes(), random.Random(0), 0
+    content, rng, messages = file.read_bytes(), random.Random(0), []
     for _ in range(150):
         damaged = bytearray(content)
         for _ in range(rng.choice([1, 1, 4, 20])):
@@ -184,9 +182,9 @@ def test_damaged_files_are_refused_or_read_but_never_crash(name, source, tmp_pat
         try:
             load_weights(network(), file)
         except (ArtifactError, ModelError) as error:
-            assert name in str(error)
-            refused += 1
-    assert refused > 20
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all(name in message for message in messages)
 
 
 @pytest.mark.parametrize("name", ["zipped.pt", "legacy.th", "net.safetensors"])
