@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from tests.micro.case import Case, call, fresh
 from tests.micro.masking import masked, random_kept, relative_error, removed_positions, state
@@ -18,6 +18,7 @@ quick = settings(
     derandomize=True,
     deadline=None,
     database=None,
+    phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 seeds = st.integers(0, 10_000)
