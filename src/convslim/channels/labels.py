@@ -29,6 +29,7 @@ class LabelStore:
         self.count = 1
         self._left: list[Vector] = []
         self._right: list[Vector] = []
+        self._resolved: tuple[tuple[int, int], Vector] | None = None
 
     def fresh(self, size: int) -> Vector:
         """``size`` labels that nobody has yet."""
@@ -45,6 +46,12 @@ class LabelStore:
 
     def resolve(self) -> Vector:
         """Array that maps every label to the number of its class; label 0 stays class 0."""
+        state = (self.count, len(self._left))
+        if self._resolved is None or self._resolved[0] != state:
+            self._resolved = state, self._components()
+        return self._resolved[1]
+
+    def _components(self) -> Vector:
         if not self._left:
             return np.arange(self.count, dtype=np.int64)
         left, right = np.concatenate(self._left), np.concatenate(self._right)
