@@ -60,22 +60,22 @@ def test_blocks_are_ranked_by_their_mean_score() -> None:
     assert blocks.high.tolist() == [3, 4, 2]
     assert blocks.low.tolist() == [2, 2, 1]
     assert blocks.value.tolist() == [0, 0.5, 1]
-    assert blocks.counts(np.array([4, 7, 3]), 2).tolist() == [2, 7, 2]
+    assert blocks.counts(np.array([4, 7, 3]), np.arange(2)).tolist() == [2, 7, 2]
 
 
 def test_without_scores_every_group_loses_the_same_fraction() -> None:
     blocks = ranked_blocks([0, 1], [np.arange(1, 11), np.arange(1, 101)], None)
     sizes = np.array([10, 100])
     for removed in range(len(blocks.group) + 1):
-        left = blocks.counts(sizes, removed) / sizes
+        left = blocks.counts(sizes, np.arange(removed)) / sizes
         assert abs(left[0] - left[1]) < 0.1
 
 
 def test_equal_scores_go_from_all_groups() -> None:
     blocks = ranked_blocks([0, 1], [np.arange(1, 11), np.arange(1, 11)], [np.ones(10), np.ones(10)])
-    assert blocks.counts(np.array([10, 10]), 8).tolist() == [6, 6]
+    assert blocks.counts(np.array([10, 10]), np.arange(8)).tolist() == [6, 6]
 
 
 def test_nothing_to_rank() -> None:
-    assert ranked_blocks([], [], []).counts(np.array([3]), 0).tolist() == [3]
+    assert ranked_blocks([], [], []).counts(np.array([3]), np.arange(0)).tolist() == [3]
     assert len(ranked_blocks([0], [np.array([3])], [np.ones(3)]).group) == 0

@@ -17,10 +17,11 @@ whole. On an axis that several groups share (a concatenation), each group's part
 stay whole stay as they were. A width that is no multiple to begin with may stay whole, and goes down to a
 multiple otherwise.
 
-**Solve.** The blocks of all groups are sorted by importance, and bisection finds how many must go to meet
-every budget. Whole blocks are then put back, the most important that still fits first, until the cost is
-within 1 % below the budget that binds; if none fits, blocks are exchanged. Everything is decided on widths
-alone, with the closed form of :class:`~convslim.measure.cost.CostModel`.
+**Solve.** The blocks of all groups are sorted by importance, and bisection finds the threshold: how many must go to
+meet every budget. Where that ends more than 1 % below the budget that binds, because its last block is large, blocks
+near the threshold are decided on otherwise: some are put back, some exchanged, or the large one stays and smaller ones
+go. Of the widths that hit the budget those that disagree least with the threshold are taken. Everything is decided on
+counts alone, with the closed form of :class:`~convslim.measure.cost.CostModel`.
 """
 
 from convslim.allocate.allocation import Allocation, BudgetWarning, allocate, solve

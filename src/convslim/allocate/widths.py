@@ -78,10 +78,10 @@ class Blocks:
     high: Ints
     value: npt.NDArray[np.float64]
 
-    def counts(self, sizes: Ints, num_removed: int) -> Ints:
-        """Kept channels per group when the first blocks are gone."""
+    def counts(self, sizes: Ints, removed: npt.NDArray[np.intp]) -> Ints:
+        """Kept channels per group when the given blocks are gone, each with those of its group that go before it."""
         counts = sizes.copy()
-        np.minimum.at(counts, self.group[:num_removed], self.low[:num_removed])
+        np.minimum.at(counts, self.group[removed], self.low[removed])
         return counts
 
 
