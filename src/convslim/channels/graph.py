@@ -106,18 +106,20 @@ class LayerCall:
 
 
 @dataclass(frozen=True)
-class GroupedConv:
-    """A convolution whose conv groups are removed whole; ``groups`` = kept filters / ``positions_per_group``.
+class AttributeCount:
+    """A number that a layer keeps beside its tensors and that counts channels, such as ``groups`` of a depthwise layer.
+
+    Its value is ``fixed`` plus, for every group, kept channels times positions per channel.
 
     Attributes:
-        module: Module that holds ``groups``.
-        tensor: Its weight.
-        positions_per_group: Positions along the weight's first dimension that one conv group takes.
+        name: Dotted module name and attribute, for example ``"features.1.conv.0.groups"``.
+        per_channel: Positions that one channel of a group accounts for, by group name.
+        fixed: Positions that belong to no group.
     """
 
-    module: str
-    tensor: str
-    positions_per_group: int
+    name: str
+    per_channel: Mapping[str, int]
+    fixed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,7 @@ class ChannelGraph:
         calls: The layers' uses, for counting.
         unused: Parameters that the example input never reached.
         notes: Facts the user should know, for example that the training branch could not be traced.
-        whole_group_convs: Convolutions whose ``groups`` follow the kept channels, depthwise ones above all.
+        attributes: Numbers of layers that follow the kept channels beside the tensors.
         evidence: The recorded pass, against which surgery checks rewritten models.
     """
 
@@ -143,7 +145,7 @@ class ChannelGraph:
     calls: tuple[LayerCall, ...]
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    whole_group_convs: tuple[GroupedConv, ...] = ()
+    attributes: tuple[AttributeCount, ...] = ()
     evidence: Evidence | None = field(default=None, repr=False)
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from convslim.channels.graph import ChannelGraph, ChannelGroup, GroupedConv, LayerCall, ParamAxis, Pin, Role
+from convslim.channels.graph import AttributeCount, ChannelGraph, ChannelGroup, LayerCall, ParamAxis, Pin, Role
 from convslim.channels.labeler import Labeler, Mark
 from convslim.channels.labels import Vector
 from convslim.channels.probe import Evidence
@@ -47,7 +48,8 @@ def build_graph(
             made[classes[mark.labels]] = True
     made[0] = False
     pins, pin_of = _pins(labelers, classes, num_classes)
-    groups = _groups(_group_of_class(axes, made, pin_of, num_classes), axes, labelers, classes, pins, pin_of)
+    group_of = _group_of_class(axes, made, pin_of, num_classes)
+    groups = _groups(group_of, axes, labelers, classes, pins, pin_of)
     touched = set(first.seeds)
     return ChannelGraph(
         structure=_structure(tensors, groups),
@@ -60,14 +62,24 @@ def build_graph(
         ),
         unused=tuple(sorted(name for name in tensors.parameters if name not in touched)),
         notes=tuple(notes),
-        whole_group_convs=_whole_groups(labelers),
+        attributes=_attributes(labelers, classes, group_of, groups),
         evidence=evidence,
     )
 
 
-def _whole_groups(labelers: Sequence[Labeler]) -> tuple[GroupedConv, ...]:
-    found = {conv for labeler in labelers for conv in labeler.whole_groups}
-    return tuple(sorted(found, key=lambda conv: (conv.module, conv.tensor)))
+def _attributes(
+    labelers: Sequence[Labeler], classes: Vector, group_of: Vector, groups: Sequence[ChannelGroup]
+) -> tuple[AttributeCount, ...]:
+    found = {}
+    for name, labels in itertools.chain.from_iterable(labeler.counts.items() for labeler in labelers):
+        own = group_of[classes[labels]]
+        numbers, positions = np.unique(own[own >= 0], return_counts=True)
+        per_channel = {
+            groups[number].name: int(count) // groups[number].num_channels
+            for number, count in zip(numbers, positions, strict=True)
+        }
+        found[name] = AttributeCount(name, per_channel, int((own < 0).sum()))
+    return tuple(found.values())
 
 
 def _pins(labelers: Sequence[Labeler], classes: Vector, num_classes: int) -> tuple[list[list[Pin]], Vector]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from convslim.channels.graph import GroupedConv, Pin
+from convslim.channels.graph import Pin
 from convslim.channels.labels import LabelStore, Vector
 from convslim.channels.tape import OpCall, Tape, TensorRef
 
@@ -97,7 +97,7 @@ class Labeler:
         self.consumed: list[Mark] = []
         self.constraints: list[Mark] = []
         self.layers: list[Layer] = []
-        self.whole_groups: list[GroupedConv] = []
+        self.counts: dict[str, Vector] = {}
         self.flows: list[tuple[Value, ...]] = []
         self.reads: dict[int, list[tuple[int, int, Vector]]] = {}
         self.options: dict[int, int] = {}
@@ -214,6 +214,10 @@ class Labeler:
     def produce(self, labels: Vector, call: OpCall) -> None:
         """These channels are made by filters of the call."""
         self.produced.append(Mark(labels, call))
+
+    def count(self, call: OpCall, attribute: str, labels: Vector) -> None:
+        """The calling module's attribute is the number of these channels."""
+        self.counts.setdefault(f"{call.module}.{attribute}" if call.module else attribute, labels)
 
     def consume(self, call: OpCall, position: int, dim: int, labels: Vector, weight: Vector | None) -> None:
         """The call mixes the channels of its ``position``-th input tensor; ``weight`` labels read them."""

@@ -54,14 +54,18 @@ class Mismatch:
     diverges: bool = False
 
 
-def trial_kept(graph: ChannelGraph) -> dict[str, Vector]:
-    """An irregular third of every prunable group, different from group to group: little is left to compute."""
+def trial_kept(graph: ChannelGraph, at_least: int = 1) -> dict[str, Vector]:
+    """An irregular third of every prunable group, different from group to group: little is left to compute.
+
+    Args:
+        graph: The groups.
+        at_least: Channels that stay in every group; groups that have no more stay whole.
+    """
     kept = {}
     for number, group in enumerate(graph.prunable):
         size = group.num_channels
-        if size > 2:
-            # Two stay at least: PyTorch takes other paths through views and products for dimensions of size 1.
-            count = min(max(size // 3 + number % 3 - 1, 2), size - 1)
+        if size > at_least:
+            count = min(max(size // 3 + number % 3 - 1, min(2, size - 1), at_least), size - 1)
             kept[group.name] = np.sort(np.random.default_rng(number).permutation(size)[:count])
     return kept
 

@@ -40,22 +40,26 @@ def slices_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -
     return slices
 
 
-def conv_groups_of(graph: ChannelGraph, slices: Slices) -> dict[str, int]:
-    """New ``groups`` of the convolutions that lose whole conv groups."""
+def attributes_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -> dict[str, int]:
+    """New values of the layers' numbers that follow the kept channels, by dotted attribute name."""
     return {
-        conv.module: len(slices[conv.tensor][0]) // conv.positions_per_group
-        for conv in graph.whole_group_convs
-        if 0 in slices.get(conv.tensor, {})
+        count.name: count.fixed
+        + sum(
+            times * (len(kept[group]) if group in kept else graph.group(group).num_channels)
+            for group, times in count.per_channel.items()
+        )
+        for count in graph.attributes
+        if any(group in kept for group in count.per_channel)
     }
 
 
-def sliced_copy(model: nn.Module, slices: Slices, conv_groups: Mapping[str, int], *, share: bool = False) -> nn.Module:
+def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int], *, share: bool = False) -> nn.Module:
     """Copy the model with sliced tensors and matching module attributes.
 
     Args:
         model: Left as it is.
         slices: Kept positions by tensor name and dimension.
-        conv_groups: New ``groups`` by module name.
+        attributes: New values of ``groups`` and ``num_features`` by dotted name, where no tensor tells them.
         share: Let the copy share the tensors that are not sliced; for a trial that only runs forward.
 
     Raises:
@@ -63,6 +67,7 @@ def sliced_copy(model: nn.Module, slices: Slices, conv_groups: Mapping[str, int]
     """
     tensors = named_tensors(model)
     memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors.values()} if share else {}
+    _prefill_empty_hooks(model, memo)
     for name, by_dim in slices.items():
         memo[id(tensors[name])] = _slice(tensors[name], by_dim)
     try:
@@ -72,13 +77,28 @@ def sliced_copy(model: nn.Module, slices: Slices, conv_groups: Mapping[str, int]
             f"{type(model).__name__} cannot be copied ({error}). Remove what cannot be deep-copied "
             "(open files, locks, generators) from its attributes."
         ) from error
-    modules = dict(small.named_modules())
-    for name, number in conv_groups.items():
-        if hasattr(modules[name], "groups"):
-            modules[name].groups = number
+    modules = dict(small.named_modules(remove_duplicate=False))
+    for name, number in attributes.items():
+        _set_attribute_(modules, name, number)
     for name in _owners(small, {id(memo[id(tensors[name])]) for name in slices}):
         _sync_attributes_(modules[name])
     return small
+
+
+def _prefill_empty_hooks(model: nn.Module, memo: dict[int, Any]) -> None:
+    """New empty dicts for a module's dozen empty hook dicts: deepcopy takes most of its time over them."""
+    for module in model.modules():
+        for held in vars(module).values():
+            if isinstance(held, dict) and not held:
+                memo[id(held)] = type(held)()
+
+
+def _set_attribute_(modules: Mapping[str, nn.Module], name: str, number: int) -> None:
+    """Set a number of one of PyTorch's own layers; what other modules call ``groups`` may mean something else."""
+    owner, _, attribute = name.rpartition(".")
+    kinds = {"groups": nn.modules.conv._ConvNd, "num_features": nn.modules.batchnorm._NormBase}
+    if isinstance(modules.get(owner), kinds[attribute]):
+        setattr(modules[owner], attribute, number)
 
 
 def _owners(model: nn.Module, tensors: set[int]) -> set[str]:

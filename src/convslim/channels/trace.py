@@ -10,10 +10,10 @@ from torch import nn
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.groups import TensorInfo, build_graph
 from convslim.channels.labeler import Labeler, Rule
-from convslim.channels.probe import Evidence, compare, kept_labels, trial_kept
+from convslim.channels.probe import Evidence, Mismatch, compare, kept_labels, trial_kept
 from convslim.channels.rules import RULES, by_tag
-from convslim.channels.slicing import conv_groups_of, sliced_copy, slices_of
-from convslim.channels.tape import ExampleInput, Tape, named_tensors, record
+from convslim.channels.slicing import attributes_of, sliced_copy, slices_of
+from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors, record
 from convslim.errors import ModelError
 
 MAX_TRIALS = 64
@@ -126,19 +126,25 @@ def _walk(table: Mapping[str, Rule], tapes: Sequence[Tape], choices: Mapping[int
 
 def _try_removal(model: nn.Module, example_input: ExampleInput, graph: ChannelGraph, evidence: Evidence) -> list[int]:
     """Calls whose numbers do not follow a trial removal; empty if the copy does what the labels promise."""
-    kept = trial_kept(graph)
-    if not kept:
-        return []
-    slices = slices_of(graph, kept)
-    small = sliced_copy(model, slices, conv_groups_of(graph, slices), share=True)
-    mismatch = compare(evidence, record(small, example_input), kept_labels(graph, evidence.labeler, kept))
-    if mismatch is None:
-        return []
-    calls = evidence.tape.calls
-    blamed = calls[min(mismatch.index, len(calls) - 1)]
-    # The same line of code, run for other blocks of the network, holds the same numbers.
-    return [
-        call.index
-        for call in calls
-        if (call.source, call.name, call.module_kind) == (blamed.source, blamed.name, blamed.module_kind)
-    ]
+    mismatch = None
+    # With one channel left, PyTorch takes other paths through views and products; two settle what that is.
+    for at_least in (1, 2):
+        kept = trial_kept(graph, at_least)
+        if not kept:
+            return []
+        small = sliced_copy(model, slices_of(graph, kept), attributes_of(graph, kept), share=True)
+        stays = kept_labels(graph, evidence.labeler, kept)
+        mismatch = compare(evidence, record(small, example_input), stays)
+        if mismatch is None or not mismatch.diverges:
+            break
+    return _blame(evidence.tape, mismatch) if mismatch else []
+
+
+def _blame(tape: Tape, mismatch: Mismatch) -> list[int]:
+    """The call of the mismatch, and those of the same line of code on the same shapes, run for other blocks."""
+    blamed = tape.calls[min(mismatch.index, len(tape.calls) - 1)]
+
+    def kind(call: OpCall) -> tuple[object, ...]:
+        return call.source, call.name, call.module_kind, [(ref.shape, ref.name) for ref in call.inputs]
+
+    return [call.index for call in tape.calls if kind(call) == kind(blamed)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,28 +48,49 @@ def save(
         ArtifactError: If the folder holds something else, or cannot be written.
     """
     path = Path(path)
-    if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise ArtifactError(f"{path} exists and is not a convslim artifact; choose an empty or new folder.")
-    staging: Path | None = None
+    staging = _sibling(path)
     try:
+        _check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        staging.mkdir()
         _write(staging, model, plan, record)
         _swap(staging, path)
     except (OSError, SafetensorError) as error:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
         raise ArtifactError(f"{path} cannot be written: {error}. Choose another folder or free some space.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     return path
 
 
+def _sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _check_place(path: Path) -> None:
+    """An artifact is replaced whole, so nothing else may lie in its folder."""
+    if not path.exists():
+        return
+    held = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
+    if held and MANIFEST not in held:
+        raise ArtifactError(f"{path} exists and is not a convslim artifact; choose an empty or new folder.")
+    strange = sorted(held - {WEIGHTS, PLAN, RECORD, MANIFEST})
+    if strange:
+        raise ArtifactError(
+            f"{path} also holds {strange[0]!r}, which would be lost with the old artifact; "
+            "move it away or choose another folder."
+        )
+
+
 def _write(folder: Path, model: nn.Module, plan: PruningPlan | None, record: Mapping[str, Any] | None) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named_tensors(model).items()}
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in named_tensors(model).items()
+    }
     save_file(tensors, folder / WEIGHTS)
     if plan is not None:
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
     if record is not None:
-        (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (folder / RECORD).write_text(_record_text(record), encoding="utf-8")
     manifest = {
         "format": FORMAT,
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
@@ -77,24 +98,37 @@ def _write(folder: Path, model: nn.Module, plan: PruningPlan | None, record: Map
         "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    (folder / WEIGHTS).chmod((folder / MANIFEST).stat().st_mode)  # safetensors leaves it to its owner alone
     for file in folder.iterdir():
         with file.open("rb+") as handle:
             os.fsync(handle.fileno())
 
 
+def _record_text(record: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(record, indent=1)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"The record cannot be written as JSON: {error}. Give numbers, texts and lists.") from error
+
+
 def _swap(staging: Path, path: Path) -> None:
-    if path.exists():
-        old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-        os.replace(path, old / path.name)
+    if not path.exists():
         os.replace(staging, path)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
+        return
+    old = _sibling(path)
+    os.replace(path, old)
+    try:
         os.replace(staging, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _conv_groups(model: nn.Module) -> dict[str, int]:
-    convs = ((n, m) for n, m in model.named_modules() if isinstance(m, nn.modules.conv._ConvNd))
-    return {name: module.groups for name, module in convs if module.groups > 1}
+    """``groups`` of every module that has such a number, convolutions above all."""
+    found = ((name, getattr(module, "groups", None)) for name, module in model.named_modules())
+    return {name: number for name, number in found if isinstance(number, int)}
 
 
 def _sha256(path: Path) -> str:
@@ -135,9 +169,10 @@ def load(path: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
     model = factory()
     _adopt_biases_(model, tensors)
     own = named_tensors(model)
-    _check_names(own, tensors, path, model)
+    _check_names(own.keys() ^ tensors.keys(), "tensor", path, model)
+    _check_names(manifest["conv_groups"].keys() - dict(model.named_modules()).keys(), "module", path, model)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    small = sliced_copy(model, _leading(own, shapes, path), manifest["conv_groups"])
+    small = sliced_copy(model, _leading(own, shapes, path), manifest["attributes"])
     with torch.no_grad():
         for name, tensor in named_tensors(small).items():
             tensor.copy_(tensors[name])
@@ -150,7 +185,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         if manifest["format"] != FORMAT:
             raise ArtifactError(f"{path} has format {manifest['format']}, this version reads {FORMAT}.")
         sums = dict(manifest["sha256"])
-        groups = {str(name): int(number) for name, number in manifest["conv_groups"].items()}
+        groups = {str(name): int(number) for name, number in manifest["attributes"].items()}
     except OSError as error:
         raise ArtifactError(f"{path} is not a convslim artifact: {error}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -161,7 +196,7 @@ def _manifest(path: Path) -> dict[str, Any]:
             raise ArtifactError(f"{file} is missing; copy the whole folder again.")
         if _sha256(file) != expected:
             raise ArtifactError(f"{file} is not what was saved (checksum differs); copy the whole folder again.")
-    return {"conv_groups": groups}
+    return {"attributes": groups}
 
 
 def _adopt_biases_(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -173,12 +208,11 @@ def _adopt_biases_(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             modules[owner].bias = nn.Parameter(torch.empty_like(tensor))
 
 
-def _check_names(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path, model: nn.Module) -> None:
-    strange = sorted(set(own) ^ set(tensors))
+def _check_names(strange: Collection[str], kind: str, path: Path, model: nn.Module) -> None:
     if strange:
         raise ModelError(
-            f"{path} does not hold a {type(model).__name__}: {len(strange)} tensor names differ, first {strange[0]!r}. "
-            "Give the factory that the saved model came from."
+            f"{path} does not hold a {type(model).__name__}: {len(strange)} {kind} names differ, first "
+            f"{min(strange)!r}. Give the factory that the saved model came from."
         )
 
 

@@ -6,10 +6,11 @@ behind another one.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from convslim.channels.graph import ChannelGraph, ChannelGroup
-from convslim.channels.slicing import conv_groups_of, slices_of
+from convslim.channels.slicing import attributes_of, slices_of
 from convslim.errors import ArtifactError, PlanError
 
 FORMAT = 1
@@ -33,14 +34,14 @@ class PruningPlan:
         channels: Number of channels per group before.
         kept: Kept channel indices per group, ascending; every group of the graph is listed.
         slices: Kept positions by tensor name and dimension, for the axes that shrink.
-        conv_groups: New ``groups`` of convolutions that lose whole conv groups, by module name.
+        attributes: Numbers that layers keep beside their tensors (``groups``, ``num_features``), by dotted name.
     """
 
     structure: str
     channels: Mapping[str, int]
     kept: Mapping[str, tuple[int, ...]]
     slices: Mapping[str, Mapping[int, tuple[int, ...]]]
-    conv_groups: Mapping[str, int]
+    attributes: Mapping[str, int]
 
     @property
     def removed(self) -> dict[str, int]:
@@ -70,7 +71,7 @@ class PruningPlan:
         for name, by_dim in second.slices.items():
             for dim, positions in by_dim.items():
                 slices.setdefault(name, {})[dim] = _compose(self.slices.get(name, {}).get(dim), positions)
-        return PruningPlan(self.structure, self.channels, kept, slices, {**self.conv_groups, **second.conv_groups})
+        return PruningPlan(self.structure, self.channels, kept, slices, {**self.attributes, **second.attributes})
 
     def to_json(self) -> str:
         """The plan as JSON text."""
@@ -81,7 +82,7 @@ class PruningPlan:
                 "channels": dict(self.channels),
                 "kept": {name: list(kept) for name, kept in self.kept.items()},
                 "slices": {n: {str(dim): list(k) for dim, k in by.items()} for n, by in self.slices.items()},
-                "conv_groups": dict(self.conv_groups),
+                "attributes": dict(self.attributes),
             }
         )
 
@@ -96,18 +97,20 @@ class PruningPlan:
             data = json.loads(text)
             if data["format"] != FORMAT:
                 raise PlanError(f"The plan has format {data['format']}, this version reads {FORMAT}.")
-            return cls(
+            plan = cls(
                 structure=str(data["structure"]),
                 channels={str(name): _count(count) for name, count in data["channels"].items()},
                 kept={str(name): _positions(kept) for name, kept in data["kept"].items()},
                 slices={
-                    str(name): {int(dim): _positions(kept) for dim, kept in by_dim.items()}
+                    str(name): {_dim(dim): _positions(kept) for dim, kept in by_dim.items()}
                     for name, by_dim in data["slices"].items()
                 },
-                conv_groups={str(name): _count(number) for name, number in data["conv_groups"].items()},
+                attributes={str(name): _count(number) for name, number in data["attributes"].items()},
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _check_counts(plan)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PlanError(f"This is not a pruning plan: {type(error).__name__}: {error}.") from error
+        return plan
 
     def save(self, path: str | Path) -> Path:
         """Write the plan to a file, atomically."""
@@ -152,17 +155,22 @@ def make_plan(graph: ChannelGraph, kept: Mapping[str, Sequence[int]]) -> Pruning
         channels={group.name: group.num_channels for group in graph.groups},
         kept={group.name: chosen.get(group.name, tuple(range(group.num_channels))) for group in graph.groups},
         slices={name: {dim: tuple(k.tolist()) for dim, k in by_dim.items()} for name, by_dim in slices.items()},
-        conv_groups=conv_groups_of(graph, slices),
+        attributes=attributes_of(graph, chosen),
     )
 
 
 def _checked(group: ChannelGroup, indices: Sequence[int]) -> tuple[int, ...]:
-    array = np.asarray(indices, dtype=np.int64)
-    chosen = tuple(int(index) for index in np.unique(array))
-    if not chosen:
+    array = np.asarray(indices)
+    if not array.size:
         raise PlanError(
             f"The plan keeps no channel of group {group.name!r}; keep at least one of {group.num_channels}."
         )
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise PlanError(
+            f"The plan keeps {indices!r} of group {group.name!r}; give a list of whole numbers, the kept channels' "
+            "indices (of a mask: its nonzero positions)."
+        )
+    chosen = tuple(int(index) for index in np.unique(array))
     if len(chosen) != array.size:
         raise PlanError(f"The plan names a channel of group {group.name!r} twice; name each kept channel once.")
     if chosen[0] < 0 or chosen[-1] >= group.num_channels:
@@ -188,13 +196,29 @@ def _count(value: Any) -> int:
     return value
 
 
+def _dim(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"{text!r} is not a dimension")
+    return int(text)
+
+
 def _positions(values: Any) -> tuple[int, ...]:
     positions = tuple(values)
+    if not positions:
+        raise ValueError("one position must be kept at least")
     if any(not isinstance(value, int) or isinstance(value, bool) or value < 0 for value in positions):
         raise ValueError("positions must be whole numbers from 0")
     if any(left >= right for left, right in itertools.pairwise(positions)):
         raise ValueError("positions must ascend")
     return positions
+
+
+def _check_counts(plan: PruningPlan) -> None:
+    if plan.channels.keys() != plan.kept.keys():
+        raise ValueError(f"channels and kept name different groups, {sorted(plan.channels.keys() ^ plan.kept.keys())}")
+    for name, kept in plan.kept.items():
+        if kept[-1] >= plan.channels[name]:
+            raise ValueError(f"group {name!r} has {plan.channels[name]} channels but index {kept[-1]} is kept")
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -203,17 +227,17 @@ def write_text(path: Path, text: str) -> Path:
     Raises:
         ArtifactError: If the folder cannot be written or the disk is full.
     """
-    temporary = ""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise ArtifactError(f"{path} cannot be written: {error}. Choose another folder or free some space.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path

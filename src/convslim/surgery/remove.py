@@ -64,7 +64,7 @@ def carry_out(
 ) -> Removal:
     """Like :func:`remove`, with the certificate."""
     graph = fitting_graph(model, plan, example_input, graph)
-    small = sliced_copy(model, plan.slices, plan.conv_groups)
+    small = rebuild(model, plan)
     return Removal(small, verify(model, small, plan, example_input, graph=graph, tolerance=tolerance))
 
 
@@ -75,9 +75,12 @@ def rebuild(model: nn.Module, plan: PruningPlan) -> nn.Module:
     shapes, ready for ``load_state_dict``.
 
     Raises:
-        PlanError: If a tensor of the plan is missing or too small.
+        PlanError: If a tensor or module of the plan is missing, or a tensor too small.
     """
     tensors = named_tensors(model)
+    strange = sorted({name.rpartition(".")[0] for name in plan.attributes} - dict(model.named_modules()).keys())
+    if strange:
+        raise PlanError(f"The plan sets the conv groups of {strange[0]!r}, which {type(model).__name__} does not have.")
     for name, by_dim in plan.slices.items():
         if name not in tensors:
             raise PlanError(f"The plan slices {name!r}, which {type(model).__name__} does not have.")
@@ -88,4 +91,4 @@ def rebuild(model: nn.Module, plan: PruningPlan) -> nn.Module:
                     f"The plan keeps position {positions[-1]} of dimension {dim} of {name!r}, whose shape is {shape}. "
                     "Give the unpruned model that the plan was made for."
                 )
-    return sliced_copy(model, plan.slices, plan.conv_groups)
+    return sliced_copy(model, plan.slices, plan.attributes)

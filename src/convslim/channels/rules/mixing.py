@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 
-from convslim.channels.graph import GroupedConv
 from convslim.channels.labeler import Axes, Labeler, Layer, Rule, vector
 from convslim.channels.labels import Vector
 from convslim.channels.tape import OpCall, TensorRef
@@ -84,7 +83,7 @@ def _whole_groups(call: OpCall, labeler: Labeler, features: Vector, filters: Vec
     first = read[:, :1]
     own = filters.reshape(groups, -1)
     labeler.unite(own, np.broadcast_to(first, own.shape), call, labeler.value(call.inputs[0]).origin)
-    labeler.whole_groups.append(GroupedConv(call.module, labeler.value(call.inputs[1]).param, own.shape[1]))
+    labeler.count(call, "groups", read[:, 0])
     if read.shape[1] > 1:
         labeler.constrain(read[:, 0], call, f"conv groups of {read.shape[1]} channels are removed whole")
         labeler.consume(call, 0, 1, features, None)

@@ -1,5 +1,7 @@
 """Normalisation. With statistics per channel the removal is exact; over channels it would change the function."""
 
+import numpy as np
+
 from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.tape import OpCall
 
@@ -14,6 +16,9 @@ def batch_norm(call: OpCall, labeler: Labeler) -> None:
         others = [dim for dim in axes if dim != 1]
         axes = labeler.pin_dims(call, features, others, "statistics are taken over the channels")
     labels = axes.get(1)
+    if labels is not None and not parameters:
+        # Instance normalisation runs as a batch normalisation over (sample, channel) pairs.
+        labeler.count(call, "num_features", labels[: len(np.unique(labels))])
     for parameter in parameters:
         own = labeler.axes(parameter).get(0)
         if own is not None and labels is not None:
