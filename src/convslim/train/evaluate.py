@@ -16,6 +16,7 @@ from convslim.train.config import Precision
 from convslim.train.devices import autocast
 from convslim.train.devices import threads as limited_threads
 from convslim.train.forward import logits
+from convslim.train.progress import progress
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def evaluate(
     channels_last: bool = False,
     threads: int | None = None,
     limit: int | None = None,
+    quiet: bool = True,
 ) -> Metrics:
     """Count correct classifications of a split.
 
@@ -62,6 +64,7 @@ def evaluate(
     Args:
         precision: "bf16" runs under autocast, about twice as fast on recent CPUs, with rounded scores.
         limit: evaluate only the first `limit` images.
+        quiet: draw no progress bar.
 
     Raises:
         DataError: the split gave no image, or a label outside the model's classes.
@@ -74,13 +77,16 @@ def evaluate(
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     totals = torch.zeros(3, dtype=torch.float64, device=device)  # correct, images, summed loss
     batches = split.batches(batch_size, rank=rank, world_size=world_size, limit=limit)
-    with evaluating(model), limited_threads(threads), torch.inference_mode(), autocast(precision, device):
+    cast = autocast(precision, device)
+    bar = progress("evaluate", len(batches), quiet=quiet or rank > 0)
+    with evaluating(model), limited_threads(threads), torch.inference_mode(), bar as advance, cast:
         for images, labels in batches:
             labels = labels.to(device)
             scores = logits(model, images.to(device, memory_format=memory_format), labels)
             totals[0] += (scores.argmax(1) == labels).sum()
             totals[1] += len(labels)
             totals[2] += F.cross_entropy(scores, labels, reduction="sum")
+            advance(f"{int(totals[0])} of {int(totals[1])} correct")
     if distributed:
         torch.distributed.all_reduce(totals)
     correct, total, loss = totals.tolist()

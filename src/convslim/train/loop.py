@@ -171,7 +171,7 @@ def _train_epoch(training: Training, source: DataSource, epoch: int, out: Path |
     )
     if (epoch + 1) % config.evaluate_every and epoch + 1 != config.epochs:
         return metrics
-    return _with_test(training, source, metrics)
+    return _with_test(training, source, metrics, quiet)
 
 
 def _train_step(training: Training, images: Tensor, labels: Tensor, lr: float) -> tuple[float, int]:
@@ -199,12 +199,12 @@ def _train_step(training: Training, images: Tensor, labels: Tensor, lr: float) -
     return loss.item(), int((scores.argmax(1) == labels).sum())
 
 
-def _with_test(training: Training, source: DataSource, metrics: EpochMetrics) -> EpochMetrics:
+def _with_test(training: Training, source: DataSource, metrics: EpochMetrics, quiet: bool) -> EpochMetrics:
     """The metrics of an epoch completed by those of the test images, at the training's precision."""
     config = training.config
     share_state_(training.fabric, training.module)
     module = training.average.model if training.average else training.module
-    test = evaluate(module, source.test, precision=config.precision, channels_last=config.channels_last)
+    test = evaluate(module, source.test, precision=config.precision, channels_last=config.channels_last, quiet=quiet)
     found = {"test_correct": test.correct, "test_total": test.total, "test_loss": test.loss}
     return EpochMetrics(**{**asdict(metrics), **found, "test_accuracy": test.accuracy})
 

@@ -13,6 +13,7 @@ from convslim.errors import DataError
 from convslim.train.devices import kept_random_state
 from convslim.train.evaluate import evaluating
 from convslim.train.forward import logits
+from convslim.train.progress import progress
 
 
 def recalibrate(
@@ -25,11 +26,19 @@ def recalibrate(
 
 
 @torch.no_grad()
-def recalibrate_(model: nn.Module, split: Split, *, num_batches: int = 50, batch_size: int = 128, seed: int = 0) -> int:
+def recalibrate_(
+    model: nn.Module,
+    split: Split,
+    *,
+    num_batches: int = 50,
+    batch_size: int = 128,
+    seed: int = 0,
+    quiet: bool = True,
+) -> int:
     """Replace running mean and variance by their plain average over batches, μ = 1/n·Σ μ_i, in place.
 
     Weights do not change and everything but BatchNorm stays in evaluation mode. Images are shuffled but not
-    augmented.
+    augmented. A progress bar is drawn unless `quiet`.
 
     Returns:
         Number of BatchNorm layers that were re-estimated.
@@ -48,7 +57,8 @@ def recalibrate_(model: nn.Module, split: Split, *, num_batches: int = 50, batch
     momenta = [norm.momentum for norm in norms]
     batches = split.batches(batch_size, seed=seed, limit=num_batches * batch_size)
     seen = 0
-    with evaluating(model), kept_random_state():
+    bar = progress("recalibrate", len(batches), quiet=quiet)
+    with evaluating(model), kept_random_state(), bar as advance:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # cumulative average
@@ -57,6 +67,7 @@ def recalibrate_(model: nn.Module, split: Split, *, num_batches: int = 50, batch
             for images, labels in batches:
                 logits(model, images.to(device), labels)
                 seen += 1
+                advance("")
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum

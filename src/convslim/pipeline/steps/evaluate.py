@@ -33,4 +33,5 @@ def measure(config: EvaluateStep, state: State, context: Context) -> Metrics:
         channels_last=config.channels_last,
         threads=config.threads,
         limit=config.limit,
+        quiet=context.quiet,
     )

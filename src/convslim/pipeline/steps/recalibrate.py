@@ -27,5 +27,6 @@ def run_recalibrate(config: RecalibrateStep, state: State, context: Context) -> 
         num_batches=config.num_batches,
         batch_size=config.batch_size,
         seed=config.seed,
+        quiet=context.quiet or not context.primary,
     )
     return Outcome(model=model, details={"layers": layers})
