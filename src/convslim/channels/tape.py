@@ -6,6 +6,7 @@ afterwards by the rules, as often as necessary, without running the model again.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -223,6 +224,18 @@ def as_arguments(example_input: ExampleInput) -> tuple[tuple[Any, ...], dict[str
         f"example_input is a {type(example_input).__name__}; "
         "give a tensor, a tuple of positional arguments, or a dict of keyword arguments."
     )
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No garbage collection meanwhile: a tape's thousands of small records make it walk the whole heap, for nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

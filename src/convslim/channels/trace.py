@@ -13,7 +13,7 @@ from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.probe import Evidence, Mismatch, compare, kept_labels, trial_kept
 from convslim.channels.rules import RULES, by_tag
 from convslim.channels.slicing import attributes_of, sliced_copy, slices_of
-from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors, record
+from convslim.channels.tape import ExampleInput, OpCall, Tape, collector_paused, named_tensors, record
 from convslim.errors import ModelError
 
 MAX_TRIALS = 64
@@ -46,7 +46,11 @@ def trace(model: nn.Module, example_input: ExampleInput, *, rules: Mapping[str, 
     References:
         The idea of groups of coupled layers: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023.
     """
-    table = {**RULES, **(rules or {})}
+    with collector_paused():
+        return _trace(model, example_input, {**RULES, **(rules or {})})
+
+
+def _trace(model: nn.Module, example_input: ExampleInput, table: Mapping[str, Rule]) -> ChannelGraph:
     tape = record(model, example_input)
     if tape.error is not None:
         raise ModelError(
