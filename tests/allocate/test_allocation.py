@@ -169,6 +169,6 @@ def test_a_large_network_takes_a_fraction_of_a_second() -> None:
         width = 256 + 8 * (number % 5)
     graph = trace(net, torch.zeros(1, 3, 2, 2))
     scores = score(graph, net, "random")
-    start = time.perf_counter()
+    start = time.process_time()
     solve(graph, scores, {"macs": 0.5, "params": 0.5}, round_to=1)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
