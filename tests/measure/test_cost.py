@@ -5,6 +5,9 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from tests.micro.case import Case, call, fresh
+from tests.micro.masking import random_kept
+from tests.micro.networks import CASES
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,9 +16,6 @@ from convslim import ChannelGraph, ChannelGroup, CostModel, ParamAxis, cost, tra
 from convslim.channels.graph import LayerCall
 from convslim.errors import ModelError, PlanError
 from convslim.measure.cost import METRICS, layer_costs
-from tests.micro.case import Case, call, fresh
-from tests.micro.masking import random_kept
-from tests.micro.networks import CASES
 
 ORACLES = {
     "resnet20_cifar": (269_722, 40_551_040),
