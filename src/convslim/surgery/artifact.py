@@ -35,8 +35,8 @@ def save(
 ) -> Path:
     """Write a model to a folder that :func:`load` reads back with the unpruned model's factory.
 
-    The folder holds ``model.safetensors``, ``artifact.json`` (format, class, conv groups, checksums), and, if given,
-    ``plan.json`` and ``record.json``. It is written beside its place and moved there whole.
+    The folder holds ``model.safetensors``, ``artifact.json`` (format, class, the layers' numbers, checksums), and, if
+    given, ``plan.json`` and ``record.json``. It is written beside its place and moved there whole.
 
     Args:
         model: Any model, pruned or not.
@@ -94,7 +94,7 @@ def _write(folder: Path, model: nn.Module, plan: PruningPlan | None, record: Map
     manifest = {
         "format": FORMAT,
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
-        "conv_groups": _conv_groups(model),
+        "attributes": _attributes(model),
         "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -125,10 +125,15 @@ def _swap(staging: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _conv_groups(model: nn.Module) -> dict[str, int]:
-    """``groups`` of every module that has such a number, convolutions above all."""
-    found = ((name, getattr(module, "groups", None)) for name, module in model.named_modules())
-    return {name: number for name, number in found if isinstance(number, int)}
+def _attributes(model: nn.Module) -> dict[str, int]:
+    """The numbers that PyTorch's layers keep beside their tensors, by dotted name."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            found[f"{name}.groups"] = module.groups
+        elif isinstance(module, nn.modules.batchnorm._NormBase):
+            found[f"{name}.num_features"] = module.num_features
+    return found
 
 
 def _sha256(path: Path) -> str:
@@ -170,11 +175,13 @@ def load(path: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
     _adopt_biases_(model, tensors)
     own = named_tensors(model)
     _check_names(own.keys() ^ tensors.keys(), "tensor", path, model)
-    _check_names(manifest["conv_groups"].keys() - dict(model.named_modules()).keys(), "module", path, model)
+    _check_names(manifest["attributes"].keys() - _attributes(model).keys(), "attribute", path, model)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     small = sliced_copy(model, _leading(own, shapes, path), manifest["attributes"])
     with torch.no_grad():
         for name, tensor in named_tensors(small).items():
+            if tensor.dtype != tensors[name].dtype:
+                tensor.data = tensor.data.to(tensors[name].dtype)
             tensor.copy_(tensors[name])
     return small
 
@@ -185,7 +192,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         if manifest["format"] != FORMAT:
             raise ArtifactError(f"{path} has format {manifest['format']}, this version reads {FORMAT}.")
         sums = dict(manifest["sha256"])
-        groups = {str(name): int(number) for name, number in manifest["attributes"].items()}
+        attributes = {str(name): int(number) for name, number in manifest["attributes"].items()}
     except OSError as error:
         raise ArtifactError(f"{path} is not a convslim artifact: {error}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -196,7 +203,7 @@ def _manifest(path: Path) -> dict[str, Any]:
             raise ArtifactError(f"{file} is missing; copy the whole folder again.")
         if _sha256(file) != expected:
             raise ArtifactError(f"{file} is not what was saved (checksum differs); copy the whole folder again.")
-    return {"attributes": groups}
+    return {"attributes": attributes}
 
 
 def _adopt_biases_(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

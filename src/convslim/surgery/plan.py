@@ -105,7 +105,7 @@ class PruningPlan:
                     str(name): {_dim(dim): _positions(kept) for dim, kept in by_dim.items()}
                     for name, by_dim in data["slices"].items()
                 },
-                attributes={str(name): _count(number) for name, number in data["attributes"].items()},
+                attributes={_attribute(name): _count(number) for name, number in data["attributes"].items()},
             )
             _check_counts(plan)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -149,13 +149,14 @@ def make_plan(graph: ChannelGraph, kept: Mapping[str, Sequence[int]]) -> Pruning
         1 of 2 groups, 2 of 12 channels
     """
     chosen = {name: _checked(graph.group(name), indices) for name, indices in kept.items()}
-    slices = slices_of(graph, chosen)
+    losing = {name: indices for name, indices in chosen.items() if len(indices) < graph.group(name).num_channels}
+    slices = slices_of(graph, losing)
     return PruningPlan(
         structure=graph.structure,
         channels={group.name: group.num_channels for group in graph.groups},
         kept={group.name: chosen.get(group.name, tuple(range(group.num_channels))) for group in graph.groups},
         slices={name: {dim: tuple(k.tolist()) for dim, k in by_dim.items()} for name, by_dim in slices.items()},
-        attributes=attributes_of(graph, chosen),
+        attributes=attributes_of(graph, losing),
     )
 
 
@@ -194,6 +195,12 @@ def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{value!r} is not a count")
     return value
+
+
+def _attribute(name: str) -> str:
+    if not name.endswith((".groups", ".num_features")):
+        raise ValueError(f"{name!r} is not a number that plans set")
+    return name
 
 
 def _dim(text: str) -> int:

@@ -80,7 +80,7 @@ def rebuild(model: nn.Module, plan: PruningPlan) -> nn.Module:
     tensors = named_tensors(model)
     strange = sorted({name.rpartition(".")[0] for name in plan.attributes} - dict(model.named_modules()).keys())
     if strange:
-        raise PlanError(f"The plan sets the conv groups of {strange[0]!r}, which {type(model).__name__} does not have.")
+        raise PlanError(f"The plan sets a number of {strange[0]!r}, which {type(model).__name__} does not have.")
     for name, by_dim in plan.slices.items():
         if name not in tensors:
             raise PlanError(f"The plan slices {name!r}, which {type(model).__name__} does not have.")
