@@ -37,9 +37,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("padding", "cutout"):
             if getattr(self, name) < 0:
-                raise DataError(
-                    f"augmentation: {name} is {getattr(self, name)}; pixels are counted from 0 up."
-                )
+                raise DataError(f"augmentation: {name} is {getattr(self, name)}; pixels are counted from 0 up.")
 
 
 @dataclass(frozen=True, eq=False)

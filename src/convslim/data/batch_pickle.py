@@ -105,6 +105,4 @@ def _images(array: object, num_images: int, path: Path) -> np.ndarray:
         case (int(), (int() as rows, 3072), _DType(name=("u1" | b"u1")), (False | 0), bytes() as raw):
             if rows == num_images and len(raw) == math.prod((rows, 3072)):
                 return np.frombuffer(raw, dtype=np.uint8).reshape(rows, 3072)
-    raise DataError(
-        f"{path} has no uint8 array of {num_images} × 3072 under 'data'; it is not a CIFAR-10 batch."
-    )
+    raise DataError(f"{path} has no uint8 array of {num_images} × 3072 under 'data'; it is not a CIFAR-10 batch.")

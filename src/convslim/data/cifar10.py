@@ -111,13 +111,9 @@ def _read_mosaic(file: Path) -> Arrays:
         with np.load(file.with_name("labels.npz"), allow_pickle=False) as archive:
             labels = archive[file.stem]
     except (OSError, KeyError, ValueError) as failure:
-        raise DataError(
-            f"{file} or labels.npz beside it cannot be read: {failure}. Get them again."
-        ) from failure
+        raise DataError(f"{file} or labels.npz beside it cannot be read: {failure}. Get them again.") from failure
     if mosaic.shape != (side * 32, side * 32, 3):
-        raise DataError(
-            f"{file} is {mosaic.shape[1]}×{mosaic.shape[0]} pixels; a mosaic is {side * 32} square."
-        )
+        raise DataError(f"{file} is {mosaic.shape[1]}×{mosaic.shape[0]} pixels; a mosaic is {side * 32} square.")
     grid = mosaic.reshape(side, 32, side, 32, 3).transpose(0, 2, 4, 1, 3)
     return grid.reshape(-1, 3, 32, 32), labels.astype(np.int64)
 

@@ -145,9 +145,7 @@ def open_image_folder(
     if channels not in (1, 3):
         raise DataError(f"imagefolder: channels is {channels}; it must be 1 (gray) or 3 (RGB).")
     if interpolation not in _FILTERS:
-        raise DataError(
-            f"imagefolder: interpolation is '{interpolation}'; it must be one of {', '.join(_FILTERS)}."
-        )
+        raise DataError(f"imagefolder: interpolation is '{interpolation}'; it must be one of {', '.join(_FILTERS)}.")
     side = round(size * 256 / 224) if resize is None else resize
     if not 0 < size <= side:
         raise DataError(f"imagefolder: size is {size} and resize {side}; they must be 0 < size ≤ resize.")
@@ -206,9 +204,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def _list_files(
-    folder: Path, present: tuple[str, ...], classes: tuple[str, ...] = ()
-) -> list[tuple[Path, int]]:
+def _list_files(folder: Path, present: tuple[str, ...], classes: tuple[str, ...] = ()) -> list[tuple[Path, int]]:
     """(file, label) of all images below the class folders `present`, sorted."""
     listed = []
     for name in present:

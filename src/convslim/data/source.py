@@ -123,12 +123,8 @@ class Split:
         if not 0 <= rank < world_size:
             raise DataError(f"rank is {rank} of {world_size} processes; ranks go from 0 to {world_size - 1}.")
         if augment and seed is None:
-            raise DataError(
-                "augment=True draws random numbers and needs a seed: batches(…, seed=0, augment=True)."
-            )
-        whole = global_batches(
-            len(self), batch_size, seed=seed, epoch=epoch, limit=limit, drop_last=drop_last
-        )
+            raise DataError("augment=True draws random numbers and needs a seed: batches(…, seed=0, augment=True).")
+        whole = global_batches(len(self), batch_size, seed=seed, epoch=epoch, limit=limit, drop_last=drop_last)
         if seed is not None:
             whole = [rows[: len(rows) // world_size * world_size] for rows in whole]
         shares = [(number, rows) for number, rows in enumerate(whole) if len(rows) > rank]

@@ -76,20 +76,14 @@ def open_user_data(
     made = call_factory(spec, options, error=DataError)
     if isinstance(made, DataSource):
         return made
-    if (
-        not isinstance(made, Sequence)
-        or len(made) != 2
-        or not all(hasattr(part, "__getitem__") for part in made)
-    ):
+    if not isinstance(made, Sequence) or len(made) != 2 or not all(hasattr(part, "__getitem__") for part in made):
         raise DataError(
             f"factory '{spec}' returned a {type(made).__name__}; it must return a convslim.data.DataSource "
             "or a pair (training, test) of map-style torch.utils.data.Dataset."
         )
     classes = getattr(made[0], "classes", None) or [str(label) for label in range(num_classes or 0)]
     if not classes:
-        raise DataError(
-            f"'{spec}': the training set has no attribute 'classes'; give the option num_classes."
-        )
+        raise DataError(f"'{spec}': the training set has no attribute 'classes'; give the option num_classes.")
     splits = []
     for part, dataset in zip(("training", "test"), made, strict=True):
         if not len(dataset):
@@ -104,8 +98,7 @@ def _split(reader: DatasetReader) -> Split:
     image = reader.dataset[0][0]
     if not isinstance(image, Tensor) or image.ndim != 3:
         raise DataError(
-            f"{reader.name}: item 0 starts with {_describe(image)}; items must be "
-            "(tensor of shape (C, H, W), label)."
+            f"{reader.name}: item 0 starts with {_describe(image)}; items must be (tensor of shape (C, H, W), label)."
         )
     channels, height, width = image.shape
     plain = ((0.0,) * channels, (1.0,) * channels)
@@ -113,6 +106,4 @@ def _split(reader: DatasetReader) -> Split:
 
 
 def _describe(item: object) -> str:
-    return (
-        f"a tensor of shape {tuple(item.shape)}" if isinstance(item, Tensor) else f"a {type(item).__name__}"
-    )
+    return f"a tensor of shape {tuple(item.shape)}" if isinstance(item, Tensor) else f"a {type(item).__name__}"

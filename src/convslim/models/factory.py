@@ -84,6 +84,5 @@ def _build(spec: str, constructor: Callable[..., nn.Module], options: Mapping[st
         raise
     except Exception as failure:
         raise ModelError(
-            f"network '{spec}' cannot be built with options {dict(options)}: "
-            f"{type(failure).__name__}: {failure}"
+            f"network '{spec}' cannot be built with options {dict(options)}: {type(failure).__name__}: {failure}"
         ) from failure

@@ -81,14 +81,10 @@ class CifarResNet(nn.Module):
     269722
     """
 
-    def __init__(
-        self, depth: int, shortcut: Literal["A", "B"], *, num_classes: int = 10, in_channels: int = 3
-    ) -> None:
+    def __init__(self, depth: int, shortcut: Literal["A", "B"], *, num_classes: int = 10, in_channels: int = 3) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
-            raise ModelError(
-                f"CIFAR ResNet: depth is {depth}; it must be 6n + 2: 8, 14, 20, 32, 44, 56, 110, …"
-            )
+            raise ModelError(f"CIFAR ResNet: depth is {depth}; it must be 6n + 2: 8, 14, 20, 32, 44, 56, 110, …")
         if shortcut not in ("A", "B"):
             raise ModelError(f"CIFAR ResNet: shortcut is '{shortcut}'; it must be 'A' or 'B'.")
         num_blocks = (depth - 2) // 6

@@ -36,9 +36,7 @@ def call_factory(spec: str, options: Mapping[str, Any], *, error: type[ConvslimE
     """
     place, _, name = spec.rpartition(":")
     if not place or not name:
-        raise error(
-            f"'{spec}' names no factory; write 'package.module:factory' or 'path/to/file.py:factory'."
-        )
+        raise error(f"'{spec}' names no factory; write 'package.module:factory' or 'path/to/file.py:factory'.")
     is_file = place.endswith(".py")
     with _importable(Path(place).resolve().parent if is_file else Path.cwd()):
         module = _import_file(Path(place), spec, error) if is_file else _import_module(place, spec, error)
