@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,11 @@ def _leave() -> None:
     """End the process group before the interpreter does: gloo's threads abort a process that forgets."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def on_device(model: nn.Module) -> nn.Module:
+    """A copy of the model on the device that `fit` would train on."""
+    return connect().to_device(copy.deepcopy(model))
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:

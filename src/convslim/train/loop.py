@@ -111,7 +111,6 @@ def _prepare(model: nn.Module, source: DataSource, config: TrainConfig, penalty:
     if len(source.train) == 0:
         raise DataError("The training split is empty; check the data set's folder.")
     fabric = connect()
-    torch.manual_seed(epoch_seed(config.seed, 0))
     module = fabric.to_device(copy.deepcopy(model))
     if config.channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.train import Metrics, Precision, evaluate
+from convslim.train.devices import on_device
 
 
 class EvaluateStep(StepConfig):
@@ -26,7 +27,7 @@ def run_evaluate(config: EvaluateStep, state: State, context: Context) -> Outcom
 def measure(config: EvaluateStep, state: State, context: Context) -> Metrics:
     """The metrics of the network on the test images."""
     return evaluate(
-        state.model,
+        on_device(state.model),
         context.source.test,
         batch_size=config.batch_size,
         precision=config.precision,

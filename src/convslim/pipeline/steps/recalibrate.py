@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 from pydantic import Field
 
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.train import recalibrate_
+from convslim.train.devices import on_device
 
 
 class RecalibrateStep(StepConfig):
@@ -20,7 +19,7 @@ class RecalibrateStep(StepConfig):
 
 def run_recalibrate(config: RecalibrateStep, state: State, context: Context) -> Outcome:
     """Re-estimate the running mean and variance of every BatchNorm."""
-    model = copy.deepcopy(state.model)
+    model = on_device(state.model)
     layers = recalibrate_(
         model,
         context.source.train,
@@ -29,4 +28,4 @@ def run_recalibrate(config: RecalibrateStep, state: State, context: Context) -> 
         seed=config.seed,
         quiet=context.quiet or not context.primary,
     )
-    return Outcome(model=model, details={"layers": layers})
+    return Outcome(model=model.cpu(), details={"layers": layers})
