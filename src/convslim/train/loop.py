@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from convslim.data import DataSource
+from convslim.data import Batches, DataSource
 from convslim.errors import DataError, TrainingError
 from convslim.sparsity.penalty import Penalty
 from convslim.train.config import TrainConfig
@@ -131,16 +131,7 @@ def _prepare(model: nn.Module, source: DataSource, config: TrainConfig, penalty:
 
 def _train_epoch(training: Training, source: DataSource, epoch: int, out: Path | None, quiet: bool) -> EpochMetrics:
     config, fabric = training.config, training.fabric
-    batches = source.train.batches(
-        config.batch_size,
-        seed=config.seed,
-        epoch=epoch,
-        augment=config.augment,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
-        limit=config.steps_per_epoch and config.steps_per_epoch * config.batch_size,
-        drop_last=len(source.train) >= config.batch_size,
-    )
+    batches = _batches(training, source, epoch)
     num_steps = len(batches)
     training.model.train()
     torch.manual_seed(epoch_seed(config.seed, epoch, fabric.global_rank))
@@ -171,6 +162,21 @@ def _train_epoch(training: Training, source: DataSource, epoch: int, out: Path |
     if (epoch + 1) % config.evaluate_every and epoch + 1 != config.epochs:
         return metrics
     return _with_test(training, source, metrics, quiet)
+
+
+def _batches(training: Training, source: DataSource, epoch: int) -> Batches:
+    """This process's share of an epoch; a last batch that is not full is left out."""
+    config, fabric = training.config, training.fabric
+    return source.train.batches(
+        config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        augment=config.augment,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        limit=config.steps_per_epoch and config.steps_per_epoch * config.batch_size,
+        drop_last=len(source.train) >= config.batch_size,
+    )
 
 
 def _train_step(training: Training, images: Tensor, labels: Tensor, lr: float) -> tuple[float, int]:
