@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from convslim.channels.labeler import Value
 from convslim.channels.probe import Evidence
 
-Run = Callable[[TorchDispatchMode], object]
-
-
-class _Watch(TorchDispatchMode):
-    """Shows the results of every operation, counted from 0, to ``see``."""
-
-    def __init__(self, see: Callable[[int, list[Tensor]], None]) -> None:
-        super().__init__()
-        self._see = see
-        self._index = -1
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._index += 1
-        index = self._index
-        result = func(*args, **(kwargs or {}))
-        self._see(index, [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)])
-        return result
+See = Callable[[int, list[Tensor]], None]
+Run = Callable[[See], object]
 
 
 def first_difference(
@@ -39,15 +21,15 @@ def first_difference(
     """The first operation whose kept channels have other values, as the end of a sentence; empty if none has.
 
     Args:
-        run_small: Runs the smaller model under a dispatch mode.
-        run_masked: Runs the masked original under one.
+        run_small: Runs the smaller model and shows the results of every operation, numbered from 0.
+        run_masked: Runs the masked original in the same way.
         evidence: The original's recorded pass.
         stays: Mask over labels, True where the channel stays.
         num_operations: How many operations of both correspond.
         tolerance: Largest error relative to the largest value.
     """
     results: list[list[Tensor]] = []
-    run_small(_Watch(lambda _, outs: results.append([out.clone() for out in outs])))
+    run_small(lambda _, outs: results.append([out.clone() for out in outs]))
     different: list[int] = []
 
     def see(index: int, outs: list[Tensor]) -> None:
@@ -57,7 +39,7 @@ def first_difference(
             if _far(_restricted(out, value, stays), found, tolerance):
                 different.append(index)
 
-    run_masked(_Watch(see))
+    run_masked(see)
     if not different:
         return ""
     call = evidence.tape.calls[different[0]]

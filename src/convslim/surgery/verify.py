@@ -8,7 +8,6 @@ operation the channels that arrive must be exactly the kept ones, in order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from convslim.channels.probe import compare, kept_labels
 from convslim.channels.tape import ExampleInput, Tape, as_arguments, output_tensors, record, undisturbed
 from convslim.channels.trace import trace
 from convslim.errors import PlanError, VerificationError
-from convslim.surgery.locate import first_difference
+from convslim.surgery.locate import See, first_difference
 from convslim.surgery.plan import PruningPlan
 
 TOLERANCE = 1e-4
@@ -89,13 +88,13 @@ def verify(
             f"{mismatch.index}, {call.title} in {call.module or 'the model'} ({call.source}): {mismatch.message}."
         )
 
-    def run_small(watch: AbstractContextManager[Any]) -> Any:
-        return run_masked(small, example_input, {}, stays, watch)
+    def run_small(see: See) -> Any:
+        return run_masked(small, example_input, {}, stays, see)
 
-    def run_original(watch: AbstractContextManager[Any]) -> Any:
-        return run_masked(model, example_input, evidence.labeler.reads, stays, watch)
+    def run_original(see: See | None = None) -> Any:
+        return run_masked(model, example_input, evidence.labeler.reads, stays, see)
 
-    masked = output_tensors(run_original(nullcontext()))
+    masked = output_tensors(run_original())
     certificate = _compare_outputs(masked, output_tensors(tape.result), tolerance, num_checked)
     if certificate.relative_error > tolerance:
         raise VerificationError(
@@ -137,8 +136,11 @@ def _saw(tape: Tape, example_input: ExampleInput) -> bool:
 class _Masking(TorchDispatchMode):
     """Sets removed channels to zero in the tensors that mixing operations read."""
 
-    def __init__(self, reads: Mapping[int, Sequence[tuple[int, int, Vector]]], stays: np.ndarray) -> None:
+    def __init__(
+        self, reads: Mapping[int, Sequence[tuple[int, int, Vector]]], stays: np.ndarray, see: See | None
+    ) -> None:
         super().__init__()
+        self._see = see
         self._reads = reads
         self._stays = stays
         self._index = -1
@@ -150,7 +152,10 @@ class _Masking(TorchDispatchMode):
             removed = np.flatnonzero(~self._stays[labels])
             if len(removed):
                 args, kwargs = _replace_tensor(args, kwargs, position, dim, removed)
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if self._see is not None:
+            self._see(self._index, [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)])
+        return result
 
 
 def _replace_tensor(args: Any, kwargs: Any, position: int, dim: int, removed: Vector) -> tuple[Any, Any]:
@@ -167,11 +172,11 @@ def run_masked(
     example_input: ExampleInput,
     reads: Mapping[int, Sequence[tuple[int, int, Vector]]],
     stays: np.ndarray,
-    watch: AbstractContextManager[Any],
+    see: See | None = None,
 ) -> Any:
-    """The original's output when every layer reads zeros in place of the removed channels, run under ``watch``."""
+    """The original's output when every layer reads zeros in place of the removed channels; shows all results."""
     args, kwargs = as_arguments(example_input)
-    with undisturbed(model), _Masking(reads, stays), watch:
+    with undisturbed(model), _Masking(reads, stays, see):
         return model(*args, **kwargs)
 
 
