@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.groups import TensorInfo, build_graph
@@ -76,13 +78,18 @@ def _training_tape(
     missed = sorted(info.parameters - reached)
     if not missed:
         return [], []
-    training = record(model, example_input, training=True)
+    # Normalisation in training mode needs two values per channel, which one example may not give.
+    training = record(model, tree_map_only(Tensor, _doubled, example_input), training=True)
     if training.error is not None:
         return [], [
             f"{len(missed)} parameters are not reached ({missed[0]}, ...), and training mode fails on the "
             f"example input ({training.error}): a training branch that reads channels is not followed."
         ]
     return [training], []
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    return torch.cat([tensor, tensor]) if tensor.dim() else tensor
 
 
 def _settle(
