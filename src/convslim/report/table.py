@@ -59,4 +59,4 @@ def _latency_table(latencies: list[LatencyRecord]) -> Table:
 
 
 def _milliseconds(latency: LatencyRecord) -> str:
-    return f"{latency.median_ms:.3f} ({latency.p10_ms:.3f}–{latency.p90_ms:.3f})"
+    return f"{latency.median_ms:.3g} ({latency.p10_ms:.3g}–{latency.p90_ms:.3g})"
