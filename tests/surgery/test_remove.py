@@ -89,6 +89,17 @@ def test_a_plan_is_replayed_on_other_weights(net, plan):
     assert not torch.equal(small(X), remove(net, plan, X)(X))
 
 
+def test_plans_of_functional_layers_are_replayed():
+    def functional(net, x):
+        return F.conv2d(F.instance_norm(F.silu(net.a(x))), net.weight)
+
+    net = Micro(functional, a=conv_norm(3, 8), weight=nn.Parameter(torch.randn(4, 8, 1, 1))).eval()
+    plan = make_plan(trace(net, X), {"a.conv": [1, 2, 7]})
+    small = remove(net, plan, X)
+    assert small.weight.shape == (4, 3, 1, 1)
+    assert torch.equal(rebuild(net, PruningPlan.from_json(plan.to_json()))(X), small(X))
+
+
 def test_rebuild_does_not_run_the_model(plan):
     def broken(net, x):
         raise AssertionError("the model was run")

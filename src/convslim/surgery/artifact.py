@@ -97,6 +97,7 @@ def _write(folder: Path, model: nn.Module, plan: PruningPlan | None, record: Map
         "attributes": _attributes(model),
         "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
     }
+    manifest["digest"] = _digest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     (folder / WEIGHTS).chmod((folder / MANIFEST).stat().st_mode)  # safetensors leaves it to its owner alone
     for file in folder.iterdir():
@@ -130,10 +131,16 @@ def _attributes(model: nn.Module) -> dict[str, int]:
     found = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.conv._ConvNd):
-            found[f"{name}.groups"] = module.groups
+            found[f"{name}.groups".lstrip(".")] = module.groups
         elif isinstance(module, nn.modules.batchnorm._NormBase):
-            found[f"{name}.num_features"] = module.num_features
+            found[f"{name}.num_features".lstrip(".")] = module.num_features
     return found
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """Checksum of the manifest itself, without its own entry."""
+    rest = {key: value for key, value in manifest.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
@@ -191,6 +198,8 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise ArtifactError(f"{path} has format {manifest['format']}, this version reads {FORMAT}.")
+        if manifest["digest"] != _digest(manifest):
+            raise ValueError("its checksum differs; copy the whole folder again")
         sums = dict(manifest["sha256"])
         attributes = {str(name): int(number) for name, number in manifest["attributes"].items()}
     except OSError as error:

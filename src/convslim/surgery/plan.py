@@ -198,7 +198,7 @@ def _count(value: Any) -> int:
 
 
 def _attribute(name: str) -> str:
-    if not name.endswith((".groups", ".num_features")):
+    if name.rpartition(".")[2] not in ("groups", "num_features"):
         raise ValueError(f"{name!r} is not a number that plans set")
     return name
 
