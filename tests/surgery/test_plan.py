@@ -1,7 +1,6 @@
 """Plans: what they hold, what they refuse, and their JSON."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from torch import nn
 import convslim
 from convslim import PruningPlan, make_plan, trace
 from convslim.errors import ArtifactError, PlanError
-from convslim.surgery.plan import write_text
 
 X = torch.ones(1, 3, 8, 8)
 
@@ -205,23 +203,3 @@ def test_a_second_plan_for_another_model_is_refused():
     other = trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)), X)
     with pytest.raises(PlanError, match=r"group '0', but the first leaves no\."):
         first.then(make_plan(other, {}))
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file(step, tmp_path, monkeypatch):
-    file = write_text(tmp_path / "plan.json", "old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, step, full)
-    with pytest.raises(ArtifactError, match=r"plan\.json cannot be written: .*No space left.*free some space"):
-        write_text(file, "new")
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_place_that_cannot_be_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ArtifactError, match=r"file/plan\.json cannot be written"):
-        write_text(tmp_path / "file" / "plan.json", "{}")

@@ -167,7 +167,7 @@ def test_truncated_checkpoint_is_named(source: DataSource, tmp_path: Path):
 
 def test_unwritable_folder_is_named(source: DataSource, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ArtifactError, match="Cannot write"):
+    with pytest.raises(ArtifactError, match="cannot be written"):
         fit(network(), source, QUICK, out=tmp_path / "file", quiet=True)
 
 

@@ -22,11 +22,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from convslim.errors import ArtifactError, RecipeError
+from convslim.files import replace_text
 from convslim.pipeline.state import Outcome, State
 from convslim.report import StepRecord
 from convslim.surgery.artifact import load, save
 from convslim.surgery.plan import PruningPlan
-from convslim.train.checkpoint import replace_file
 from convslim.train.history import CHECKPOINT
 
 RECIPE, RECORD, RESULT, MODEL, STEPS, LOCK = (
@@ -94,7 +94,7 @@ class RunFolder:
                 "another folder with --out."
             )
         text = json.dumps(recipe, indent=2) + "\n"
-        replace_file(self.path / RECIPE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        replace_text(self.path / RECIPE, text)
 
     def work(self, number: int, kind: str) -> Path:
         """Folder of a step in work."""
@@ -114,7 +114,7 @@ class RunFolder:
         if outcome.model is not None:
             save(outcome.model, work / MODEL, plan=plan)
         text = record.model_dump_json(indent=2) + "\n"
-        replace_file(work / RESULT, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        replace_text(work / RESULT, text)
         try:
             work.rename(finished)
             (finished / CHECKPOINT).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convslim.errors import ArtifactError
-from convslim.train.checkpoint import replace_file
+from convslim.files import replace_text
 
 PACKAGES = ("convslim", "torch", "numpy", "onnx", "onnxruntime", "lightning-fabric")
 
@@ -106,7 +106,7 @@ class RunRecord(_Record):
             ArtifactError: the file cannot be written.
         """
         text = self.model_dump_json(indent=2) + "\n"
-        replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        replace_text(path, text)
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:

@@ -6,11 +6,8 @@ behind another one.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ import numpy as np
 from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.channels.slicing import attributes_of, slices_of
 from convslim.errors import ArtifactError, PlanError
+from convslim.files import replace_text
 
 FORMAT = 1
 
@@ -114,7 +112,7 @@ class PruningPlan:
 
     def save(self, path: str | Path) -> Path:
         """Write the plan to a file, atomically."""
-        return write_text(Path(path), self.to_json())
+        return replace_text(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> PruningPlan:
@@ -226,25 +224,3 @@ def _check_counts(plan: PruningPlan) -> None:
     for name, kept in plan.kept.items():
         if kept[-1] >= plan.channels[name]:
             raise ValueError(f"group {name!r} has {plan.channels[name]} channels but index {kept[-1]} is kept")
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a file so that it is either the old one or the new one whole, whatever happens in between.
-
-    Raises:
-        ArtifactError: If the folder cannot be written or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be written: {error}. Choose another folder or free some space.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return path

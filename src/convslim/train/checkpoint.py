@@ -8,10 +8,8 @@ never disagree. Random-number states need no place: data order, augmentation and
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from convslim.errors import ArtifactError
+from convslim.files import replace_file
 
 HEADER = "convslim_training"
 
@@ -33,28 +32,6 @@ class Position:
     history: tuple[Mapping[str, Any], ...]
     config: Mapping[str, Any]
     average_steps: int = 0
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that `path` holds either the old or the whole new content, whatever happens.
-
-    Raises:
-        ArtifactError: the folder cannot be written or the disk is full; the old file is still in place.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(
-            f"Cannot write {path}: {error}. Free some space or choose a folder that you may write to."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], position: Position) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convslim.errors import ArtifactError
+from convslim.files import replace_text
 from convslim.train.checkpoint import (
     Position,
     load_checkpoint,
-    replace_file,
     save_checkpoint,
     select,
     state_tensors,
@@ -51,7 +51,7 @@ class EpochMetrics:
 def write_metrics(path: Path, history: Sequence[EpochMetrics]) -> None:
     """One JSON object a line and epoch, replacing the file atomically."""
     text = "".join(json.dumps(asdict(metrics)) + "\n" for metrics in history)
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    replace_text(path, text)
 
 
 def save(training: Training, path: Path, history: Sequence[EpochMetrics]) -> None:
