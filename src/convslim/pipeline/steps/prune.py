@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from torch import nn
@@ -13,7 +14,7 @@ from convslim.channels.trace import trace
 from convslim.criteria import CRITERIA, score
 from convslim.errors import nearest
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
-from convslim.surgery.remove import remove
+from convslim.surgery import PruningPlan, carry_out, fold_
 
 
 class Budget(StepConfig):
@@ -42,7 +43,10 @@ class Budget(StepConfig):
 
 
 class PruneStep(StepConfig):
-    """What to cut; `num_batches` and `batch_size` are for criteria that look at training images."""
+    """What to cut; `num_batches` and `batch_size` are for criteria that look at training images.
+
+    `fold` adds what removed channels with a BatchNorm scale of exactly zero sent on to their consumers' bias.
+    """
 
     criterion: str = "bn_scale"
     budget: Budget
@@ -52,6 +56,7 @@ class PruneStep(StepConfig):
     min_channels: int = Field(default=1, ge=1)
     min_ratio: float = Field(default=0.1, ge=0, le=1)
     keep: tuple[str, ...] = ()
+    fold: bool = True
     num_batches: int = Field(default=8, ge=1)
     batch_size: int = Field(default=64, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -70,8 +75,10 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
     """Remove channels; the smaller network is proven equal to the masked one before it is handed on."""
     graph = trace(state.model, context.example_input)
     solution = decide(config, graph, state.model, context)
-    small = remove(state.model, solution.plan, context.example_input, graph=graph)
+    removal = carry_out(state.model, solution.plan, context.example_input, graph=graph)
     details = {
+        "certificate": asdict(removal.certificate),
+        "folded": _fold_(removal.model, config, solution.plan, graph, state, context),
         "macs_before": solution.original_macs,
         "params_before": solution.original_params,
         "threshold": solution.threshold,
@@ -79,7 +86,17 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
         "notes": list(solution.notes),
         "pinned": {group.name: [str(pin) for pin in group.pins] for group in graph.groups if group.pins},
     }
-    return Outcome(model=small, plan=solution.plan, details=details)
+    return Outcome(model=removal.model, plan=solution.plan, details=details)
+
+
+def _fold_(
+    small: nn.Module, config: PruneStep, plan: PruningPlan, graph: ChannelGraph, state: State, context: Context
+) -> dict[str, Any]:
+    """Give constants of removed channels to their consumers; what was folded, and what was left and why."""
+    if not config.fold:
+        return {}
+    folding = fold_(small, state.model, plan, context.example_input, graph=graph)
+    return {"layers": [asdict(layer) for layer in folding.layers], "left": [list(pair) for pair in folding.left]}
 
 
 def decide(config: PruneStep, graph: ChannelGraph, model: nn.Module, context: Context) -> Allocation:
