@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from safetensors.torch import save_file
 
 from convslim import models
 from convslim.errors import (
@@ -94,6 +95,27 @@ def test_plans_of_two_cuts_are_composed(tmp_path: Path):
     assert record.steps[1].macs < 0.6 * record.steps[0].macs
     network = load(tmp_path / "model", lambda: models.create("digits_cnn"))
     assert cost(network, torch.zeros(1, 1, 8, 8)).macs == record.steps[1].macs
+
+
+def test_constants_of_cut_channels_are_folded_and_recorded(tmp_path: Path):
+    network = models.create("digits_cnn")
+    with torch.no_grad():
+        network.get_parameter("head_bn.weight")[:48] = 0
+        network.get_parameter("head_bn.bias")[:48] = 1
+    file = tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), file)
+    keep = ["stem", "block1.conv1", "block2.conv1", "block2.conv2", "block3.expand"]
+    step = {"prune": {"budget": {"params": 0.96}, "keep": keep}}
+    model = {"spec": "digits_cnn", "weights": str(file)}
+    details = run(recipe(step, model=model), tmp_path / "run", quiet=True).steps[0].details
+    assert details["certificate"]["relative_error"] < 1e-4
+    removed = 96 - details["channels"]["head"][0]
+    expected = {"module": "fc", "num_constant": removed, "where": "bias", "exact": True}
+    assert removed > 0
+    assert details["folded"]["layers"] == [expected]
+    small = load(tmp_path / "run" / "model", lambda: models.create("digits_cnn"))
+    images = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(small.eval()(images), network.eval()(images), atol=1e-4, rtol=1e-4)
 
 
 def test_criteria_with_gradients_get_training_images(tmp_path: Path):
