@@ -160,12 +160,13 @@ def _text(left: float, base: float, text: str, kind: str = "", anchor: str = "st
 
 
 def _footer(record: RunRecord) -> Iterator[str]:
+    worst = max(step.details["certificate"]["relative_error"] for step in record.steps if step.kind == "prune")
+    proof = f"Removed equals masked to {worst:.0e} (relative)"
     export = next((step for step in record.steps if step.kind == "export"), None)
-    if export is not None:
-        yield (
-            f"The exported ONNX file agrees with PyTorch to {export.details['max_error']:.1e}. "
-            "Latency: ONNX Runtime, float32, median, one machine, both files in turn."
-        )
+    yield proof + (f"; the ONNX file equals the network to {export.details['max_error']:.0e}." if export else ".")
+    if export and export.latency:
+        threads = export.latency[0].threads
+        yield f"Latency: ONNX Runtime on the CPU, float32, {threads} thread(s), median of both files called in turn."
     versions = record.versions
     yield (
         f"Recipe {record.name}, seed {record.seed}, {sum(step.seconds for step in record.steps):.0f} s in all; "

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from scripts.picture import draw
 from typer.testing import CliRunner
 
 from convslim import errors
@@ -30,6 +31,8 @@ from convslim.data.open import OPENERS
 from convslim.models import NETWORKS
 from convslim.pipeline.recipe import DataSpec, ModelSpec, Recipe, builtin_recipes
 from convslim.pipeline.steps import STEPS
+from convslim.pipeline.steps.export import LatencyConfig
+from convslim.report import RunRecord
 from convslim.train import TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -110,7 +113,9 @@ def test_links_lead_somewhere(page):
 
 
 def keys(schema: Any) -> list[str]:
-    return list(schema.model_fields)
+    """Keys of a configuration, without those it has from `TrainConfig`, which a page of its own describes."""
+    inherited = TrainConfig.model_fields if issubclass(schema, TrainConfig) and schema is not TrainConfig else ()
+    return [key for key in schema.model_fields if key not in inherited]
 
 
 NAMES = {
@@ -120,7 +125,7 @@ NAMES = {
         *STEPS,
         *CRITERIA,
         *(key for step in STEPS.values() if step.config is not TrainConfig for key in keys(step.config)),
-        *(key for schema in (Recipe, ModelSpec, DataSpec) for key in keys(schema)),
+        *(key for schema in (Recipe, ModelSpec, DataSpec, LatencyConfig) for key in keys(schema)),
     ],
     "docs/train.md": keys(TrainConfig),
     "docs/your-model-and-data.md": [*(name for name in NETWORKS if "_b" not in name), *OPENERS],
@@ -142,3 +147,8 @@ def test_every_page_is_linked_from_the_readme():
     linked = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [page.name for page in PAGES[1:] if page.parent.name == "docs" and f"docs/{page.name}" not in linked]
     assert missing == []
+
+
+def test_picture_shows_its_record():
+    folder = ROOT / "docs" / "pictures"
+    assert (folder / "demo.svg").read_text(encoding="utf-8") == draw(RunRecord.load(folder / "demo.json"))
