@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
-from torch.utils.weak import WeakIdKeyDictionary
 
 from convslim.errors import ModelError
 
@@ -119,36 +118,43 @@ class Tape:
     error: Exception | None = None
 
 
+class _Known:
+    """Refs of the living tensors, by identity, without keeping any of them alive."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._refs: dict[int, tuple[Any, TensorRef]] = {}
+        self._mates: dict[int, list[tuple[Any, int]]] = {}
+
+    def get(self, tensor: Tensor) -> TensorRef:
+        """The tensor's ref, a new one for a tensor that no operation made."""
+        known = self._refs.get(id(tensor))
+        return self.renew(tensor) if known is None or known[0].expired() else known[1]
+
+    def renew(self, tensor: Tensor, name: str = "") -> TensorRef:
+        """A new ref: the tensor is new, or has new content."""
+        self._count += 1
+        ref = TensorRef(self._count, tuple(tensor.shape), name)
+        alive = torch._C._WeakTensorRef(tensor)  # type: ignore[attr-defined]
+        self._refs[id(tensor)] = alive, ref
+        if tensor.layout is torch.strided:
+            self._mates.setdefault(tensor.untyped_storage()._cdata, []).append((alive, id(tensor)))
+        return ref
+
+    def shares_memory(self, tensor: Tensor) -> bool:
+        """True if another living tensor shows the same memory."""
+        mates = self._mates.get(tensor.untyped_storage()._cdata, ())
+        return any(number != id(tensor) and not alive.expired() for alive, number in mates)
+
+
 class _Recorder(TorchDispatchMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.calls: list[OpCall] = []
-        self._refs: Any = WeakIdKeyDictionary()
-        self._aliases: dict[int, Any] = {}
+        self.known = _Known()
         self._modules = {id(module): (name, type(module).__name__) for name, module in model.named_modules()}
-        self._count = 0
         for name, tensor in named_tensors(model).items():
-            self._refs[tensor] = self._new(tensor, name)
-
-    def _new(self, tensor: Tensor, name: str = "") -> TensorRef:
-        self._count += 1
-        return TensorRef(self._count, tuple(tensor.shape), name)
-
-    def ref(self, tensor: Tensor) -> TensorRef:
-        """The tensor's ref, a new one for a tensor that no operation made."""
-        known = self._refs.get(tensor)
-        if known is None:
-            known = self._refs[tensor] = self._new(tensor)
-        return known
-
-    def _shares_memory(self, tensor: Tensor) -> bool:
-        mates = self._aliases.get(tensor.untyped_storage()._cdata)
-        return mates is not None and any(mate is not tensor for mate in mates)
-
-    def _remember_alias(self, tensor: Tensor) -> None:
-        if tensor.layout is torch.strided:
-            key = tensor.untyped_storage()._cdata
-            self._aliases.setdefault(key, WeakIdKeyDictionary())[tensor] = None
+            self.known.renew(tensor, name)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -156,21 +162,19 @@ class _Recorder(TorchDispatchMode):
 
         def refer(tensor: Tensor) -> TensorRef:
             given.add(id(tensor))
-            return self.ref(tensor)
+            return self.known.get(tensor)
 
-        ref_args, ref_kwargs = _replace((tuple(args), kwargs), Tensor, refer)
+        ref_args, ref_kwargs = _replace(tuple(args), Tensor, refer), _replace(kwargs, Tensor, refer)
         result = func(*args, **kwargs)
-        place = _place(self._modules)
         outs, writes_view = [], False
-        for leaf in _tensors_in(result):
-            if id(leaf) in given and func._schema.is_mutable:
-                writes_view = writes_view or self._shares_memory(leaf)
-            elif id(leaf) in given:
-                outs.append(self.ref(leaf))
-                continue
-            self._remember_alias(leaf)
-            self._refs[leaf] = self._new(leaf)
-            outs.append(self._refs[leaf])
+        for leaf in (result,) if isinstance(result, Tensor) else _tensors_in(result):
+            if id(leaf) in given:
+                if not func._schema.is_mutable:
+                    outs.append(self.known.get(leaf))
+                    continue
+                writes_view = writes_view or self.known.shares_memory(leaf)
+            outs.append(self.known.renew(leaf))
+        place = _place(self._modules)
         self.calls.append(OpCall(len(self.calls), func, ref_args, ref_kwargs, tuple(outs), *place, writes_view))
         return result
 
@@ -179,9 +183,9 @@ def _replace(arguments: Any, kind: type, by: Callable[[Any], Any]) -> Any:
     """Arguments of an operation (nested tuples, lists and dicts) with every ``kind`` replaced by ``by(it)``."""
     if isinstance(arguments, kind):
         return by(arguments)
-    if isinstance(arguments, list | tuple):
+    if isinstance(arguments, (list, tuple)):
         return type(arguments)([_replace(entry, kind, by) for entry in arguments])
-    if isinstance(arguments, dict):
+    if isinstance(arguments, dict) and arguments:
         return {key: _replace(entry, kind, by) for key, entry in arguments.items()}
     return arguments
 
@@ -264,13 +268,13 @@ def record(model: nn.Module, example_input: ExampleInput, *, training: bool = Fa
     args, kwargs = as_arguments(example_input)
     with undisturbed(model, training):
         recorder = _Recorder(model)
-        given = tuple(recorder.ref(leaf) for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor))
+        given = tuple(recorder.known.get(leaf) for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor))
         try:
             with recorder:
                 result = model(*args, **kwargs)
         except Exception as error:
             return Tape(tuple(recorder.calls), given, (), None, error)
-        outputs = tuple(recorder.ref(leaf) for leaf in output_tensors(result))
+        outputs = tuple(recorder.known.get(leaf) for leaf in output_tensors(result))
     return Tape(tuple(recorder.calls), given, outputs, result)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.slicing import sliced_copy
-from convslim.channels.tape import ExampleInput, named_tensors
+from convslim.channels.tape import ExampleInput, collector_paused, named_tensors
 from convslim.errors import PlanError
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.verify import TOLERANCE, Certificate, fitting_graph, verify
@@ -63,9 +63,10 @@ def carry_out(
     tolerance: float = TOLERANCE,
 ) -> Removal:
     """Like :func:`remove`, with the certificate."""
-    graph = fitting_graph(model, plan, example_input, graph)
-    small = rebuild(model, plan)
-    return Removal(small, verify(model, small, plan, example_input, graph=graph, tolerance=tolerance))
+    with collector_paused():
+        graph = fitting_graph(model, plan, example_input, graph)
+        small = rebuild(model, plan)
+        return Removal(small, verify(model, small, plan, example_input, graph=graph, tolerance=tolerance))
 
 
 def rebuild(model: nn.Module, plan: PruningPlan) -> nn.Module:
