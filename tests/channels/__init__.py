@@ -1,0 +1,1 @@
+"""The channel engine, module by module."""
