@@ -16,6 +16,7 @@ import io
 import re
 import shlex
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,6 +134,12 @@ NAMES = {
         name for name in allocate.__annotations__ if name not in ("return", "graph", "scores", "budget")
     ],
     "docs/getting-started.md": [*builtin_recipes()],
+    "docs/decisions/0007-order-of-the-layers.md": [
+        layer.strip("()")
+        for layer in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0][
+            "layers"
+        ]
+    ],
 }
 
 
