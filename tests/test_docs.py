@@ -38,6 +38,7 @@ from convslim.train import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -134,12 +135,7 @@ NAMES = {
         name for name in allocate.__annotations__ if name not in ("return", "graph", "scores", "budget")
     ],
     "docs/getting-started.md": [*builtin_recipes()],
-    "docs/decisions/0007-order-of-the-layers.md": [
-        layer.strip("()")
-        for layer in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0][
-            "layers"
-        ]
-    ],
+    "docs/decisions/0007-order-of-the-layers.md": [layer.strip("()") for layer in LINTER["contracts"][0]["layers"]],
 }
 
 
