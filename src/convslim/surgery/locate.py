@@ -10,8 +10,8 @@ from torch import Tensor
 
 from convslim.channels.labeler import Value
 from convslim.channels.probe import Evidence
+from convslim.surgery.masking import See
 
-See = Callable[[int, list[Tensor]], None]
 Run = Callable[[See], object]
 
 

@@ -7,23 +7,20 @@ operation the channels that arrive must be exactly the kept ones, in order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten
 
 from convslim.channels.graph import ChannelGraph
-from convslim.channels.labels import Vector
 from convslim.channels.probe import compare, kept_labels
-from convslim.channels.tape import ExampleInput, Tape, as_arguments, output_tensors, record, undisturbed
+from convslim.channels.tape import ExampleInput, Tape, as_arguments, output_tensors, record
 from convslim.channels.trace import trace
 from convslim.errors import PlanError, VerificationError
-from convslim.surgery.locate import See, first_difference
+from convslim.surgery.locate import first_difference
+from convslim.surgery.masking import See, run_masked, run_watched
 from convslim.surgery.plan import PruningPlan
 
 TOLERANCE = 1e-4
@@ -89,10 +86,10 @@ def verify(
         )
 
     def run_small(see: See) -> Any:
-        return run_masked(small, example_input, {}, stays, see)
+        return run_watched(small, example_input, see)
 
     def run_original(see: See | None = None) -> Any:
-        return run_masked(model, example_input, evidence.labeler.reads, stays, see)
+        return run_masked(model, example_input, evidence, stays, see)
 
     masked = output_tensors(run_original())
     certificate = _compare_outputs(masked, output_tensors(tape.result), tolerance, num_checked)
@@ -131,53 +128,6 @@ def _saw(tape: Tape, example_input: ExampleInput) -> bool:
     """True if the recorded pass ran on inputs of these shapes, so that another pass can be compared with it."""
     given = [leaf for leaf in tree_flatten(as_arguments(example_input))[0] if isinstance(leaf, Tensor)]
     return [tuple(tensor.shape) for tensor in given] == [ref.shape for ref in tape.model_inputs]
-
-
-class _Masking(TorchDispatchMode):
-    """Sets removed channels to zero in the tensors that mixing operations read."""
-
-    def __init__(
-        self, reads: Mapping[int, Sequence[tuple[int, int, Vector]]], stays: np.ndarray, see: See | None
-    ) -> None:
-        super().__init__()
-        self._see = see
-        self._reads = reads
-        self._stays = stays
-        self._index = -1
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        self._index += 1
-        for position, dim, labels in self._reads.get(self._index, ()):
-            removed = np.flatnonzero(~self._stays[labels])
-            if len(removed):
-                args, kwargs = _replace_tensor(args, kwargs, position, dim, removed)
-        result = func(*args, **kwargs)
-        if self._see is not None:
-            self._see(self._index, [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)])
-        return result
-
-
-def _replace_tensor(args: Any, kwargs: Any, position: int, dim: int, removed: Vector) -> tuple[Any, Any]:
-    leaves, spec = tree_flatten((tuple(args), kwargs))
-    place = [number for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)][position]
-    index = torch.as_tensor(removed, device=leaves[place].device)
-    leaves[place] = leaves[place].index_fill(dim, index, 0)
-    replaced: tuple[Any, Any] = tree_unflatten(leaves, spec)
-    return replaced
-
-
-def run_masked(
-    model: nn.Module,
-    example_input: ExampleInput,
-    reads: Mapping[int, Sequence[tuple[int, int, Vector]]],
-    stays: np.ndarray,
-    see: See | None = None,
-) -> Any:
-    """The original's output when every layer reads zeros in place of the removed channels; shows all results."""
-    args, kwargs = as_arguments(example_input)
-    with undisturbed(model), _Masking(reads, stays, see):
-        return model(*args, **kwargs)
 
 
 def _compare_outputs(masked: list[Tensor], removed: list[Tensor], tolerance: float, num_operations: int) -> Certificate:
