@@ -204,6 +204,13 @@ def test_budget_out_of_reach_is_told_before_training(tmp_path: Path):
     assert not (tmp_path / "steps").exists()
 
 
+def test_a_corrected_recipe_starts_where_the_wrong_one_was_refused(tmp_path: Path):
+    wrong, right = ({"prune": {"criterion": "l1", "budget": {"macs": macs}}} for macs in (0.001, 0.6))
+    with pytest.raises(BudgetError):
+        run(recipe(wrong), tmp_path, quiet=True)
+    assert run(recipe(right), tmp_path, quiet=True).steps[0].macs > 0
+
+
 def test_pattern_that_matches_nothing_is_told_before_training(tmp_path: Path):
     wrong = {"prune": {"criterion": "l1", "budget": {"macs": 0.5}, "keep": ["block9.*"]}}
     with pytest.raises(PlanError, match=r"Step 2 \(prune\).*block9"):

@@ -54,7 +54,7 @@ class ParamAxis:
             ``index[c]``. The multiplicity is above 1 where one channel fills several positions, for example the
             H x W features of a flattened map.
         role: ``"out"`` for the axis of filters that make the channels, ``"in"`` for weights that read them,
-            ``"scale"`` for everything per channel (normalisation, bias, gates).
+            ``"scale"`` for everything per channel (normalization, bias, gates).
     """
 
     tensor: str

@@ -78,7 +78,7 @@ def _training_tape(
     missed = sorted(info.parameters - reached)
     if not missed:
         return [], []
-    # Normalisation in training mode needs two values per channel, which one example may not give.
+    # Normalization in training mode needs two values per channel, which one example may not give.
     training = record(model, tree_map_only(Tensor, _doubled, example_input), training=True)
     if training.error is not None:
         return [], [

@@ -78,7 +78,9 @@ class RunFolder:
             RecipeError: `resume`, and the recipe is not the one that the folder was made with.
         """
         holds = [entry.name for entry in self.path.iterdir() if not entry.name.startswith((LOCK, f".{RECIPE}"))]
-        is_run = (self.path / RECIPE).is_file()
+        # A recipe alone is a run that was refused before its first step: there is nothing to lose.
+        is_run = (self.path / RECIPE).is_file() and holds != [RECIPE]
+        holds = [] if holds == [RECIPE] else holds
         if holds and not is_run:
             raise ArtifactError(
                 f"{self.path} is not empty ({', '.join(sorted(holds)[:3])}) and is no convslim run. "

@@ -73,7 +73,7 @@ def test_group_norm_of_single_channels_is_exact_and_its_number_follows():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_group_norm_over_several_channels_pins(groups):
     graph = normed(nn.GroupNorm(groups, 4))
-    assert "group normalisation mixes the statistics of several channels (aten.native_group_norm" in reasons(graph, "a")
+    assert "group normalization mixes the statistics of several channels (aten.native_group_norm" in reasons(graph, "a")
 
 
 def test_layer_norm_over_channels_pins():
@@ -81,7 +81,7 @@ def test_layer_norm_over_channels_pins():
         return net.fc(net.norm(net.a(x).permute(0, 2, 3, 1)).mean((1, 2)))
 
     graph = sketch(run, a=conv(3, 4), norm=nn.LayerNorm(4), fc=nn.Linear(4, 2))
-    assert "layer normalisation runs over the channels (aten.native_layer_norm.default, in norm" in reasons(graph, "a")
+    assert "layer normalization runs over the channels (aten.native_layer_norm.default, in norm" in reasons(graph, "a")
 
 
 def test_layer_norm_over_space_is_free():
@@ -103,7 +103,7 @@ def test_weight_norm_is_followed():
 def test_weight_norm_over_the_inputs_pins_what_it_reads():
     net = nn.utils.parametrizations.weight_norm(conv(4, 2))
     graph = sketch(lambda net, x: net.head(net.a(x)), a=conv(3, 4), head=net)
-    assert "weight normalisation runs over these channels" in reasons(graph, "a")
+    assert "weight normalization runs over these channels" in reasons(graph, "a")
 
 
 def test_rms_over_channels_pins():

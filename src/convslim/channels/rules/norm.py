@@ -1,4 +1,4 @@
-"""Normalisation. With statistics per channel the removal is exact; over channels it would change the function."""
+"""Normalization. With statistics per channel the removal is exact; over channels it would change the function."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def batch_norm(call: OpCall, labeler: Labeler) -> None:
         axes = labeler.pin_dims(call, features, others, "statistics are taken over the channels")
     labels = axes.get(1)
     if labels is not None and not parameters:
-        # Instance normalisation runs as a batch normalisation over (sample, channel) pairs.
+        # Instance normalization runs as a batch normalization over (sample, channel) pairs.
         labeler.count(call, "num_features", labels[: len(np.unique(labels))])
     for parameter in parameters:
         own = labeler.axes(parameter).get(0)
@@ -36,7 +36,7 @@ def group_norm(call: OpCall, labeler: Labeler) -> None:
     features, parameters = call.inputs[0], call.inputs[1:]
     axes = dict(labeler.axes(features))
     if call["group"] != call["C"]:
-        labeler.pin_inputs(call, "group normalisation mixes the statistics of several channels")
+        labeler.pin_inputs(call, "group normalization mixes the statistics of several channels")
     for parameter in parameters:
         own = labeler.axes(parameter).get(0)
         if own is not None and 1 in axes:
@@ -48,10 +48,10 @@ def group_norm(call: OpCall, labeler: Labeler) -> None:
 
 
 def layer_norm(call: OpCall, labeler: Labeler) -> None:
-    """The normalised dimensions are pinned: removing a channel changes the mean and variance of the rest."""
+    """The normalized dimensions are pinned: removing a channel changes the mean and variance of the rest."""
     features = call.inputs[0]
     first = len(features.shape) - len(call["normalized_shape"])
-    reason = "layer normalisation runs over the channels"
+    reason = "layer normalization runs over the channels"
     labeler.pin_dims(call, features, range(first, len(features.shape)), reason)
     axes = dict(labeler.axes(features))
     for parameter in call.inputs[1:]:
@@ -70,7 +70,7 @@ def weight_norm(call: OpCall, labeler: Labeler) -> None:
     direction, magnitude = call.inputs
     dim = call["dim"]
     others = [other for other in labeler.axes(direction) if other != dim]
-    axes = labeler.pin_dims(call, direction, others, "weight normalisation runs over these channels")
+    axes = labeler.pin_dims(call, direction, others, "weight normalization runs over these channels")
     own = labeler.axes(magnitude).get(dim)
     if own is not None and dim in axes:
         labeler.unite(axes[dim], own, call)

@@ -1,4 +1,4 @@
-"""Reductions and scans. Over unlabelled dimensions channels pass; over channels the result depends on all of them."""
+"""Reductions and scans. Over unlabeled dimensions channels pass; over channels the result depends on all of them."""
 
 from collections.abc import Sequence
 

@@ -56,10 +56,10 @@ def _segments(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int
 def _regroup(call: OpCall, labeler: Labeler, old: list[int], new: list[int]) -> Axes:
     """Labels of the new dimensions of one segment."""
     ref, out = call.inputs[0], call.outs[0]
-    labelled = [dim for dim in old if dim in labeler.axes(ref)]
-    if not labelled:
+    labeled = [dim for dim in old if dim in labeler.axes(ref)]
+    if not labeled:
         return {}
-    keep, *merged = labelled
+    keep, *merged = labeled
     for dim in merged:
         labeler.pin(labeler.axes(ref)[dim], call, "the view merges two channel dimensions into one")
     shape = [ref.shape[dim] if dim == keep else 1 for dim in old]
