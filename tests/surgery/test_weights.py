@@ -101,10 +101,11 @@ def test_names_that_do_not_fit(source, tmp_path):
     assert equal(net, source, but={"conv.weight"})
 
 
-def test_a_file_of_which_nothing_fits_is_refused_even_when_not_strict(tmp_path):
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_file_of_which_nothing_fits_is_refused(strict, tmp_path):
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "net.pt")
     with pytest.raises(ModelError, match=r"No tensor .*net\.pt.* with 'fc\.weight', the model with 'conv\.weight'"):
-        load_weights(network(), tmp_path / "net.pt", strict=False)
+        load_weights(network(), tmp_path / "net.pt", strict=strict)
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -65,15 +65,15 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
         )
     missing = tuple(name for name in own if name not in tensors and not name.endswith("num_batches_tracked"))
     unexpected = tuple(name for name in tensors if name not in own)
-    if strict and (missing or unexpected):
-        raise ModelError(
-            f"{path} does not fit {type(model).__name__}: {_some('missing', missing)}{_some('unexpected', unexpected)}"
-            "use strict=False to load what fits."
-        )
     if len(unexpected) == len(tensors):
         raise ModelError(
             f"No tensor of {path} has a name that {type(model).__name__} knows: the file begins with "
             f"{unexpected[0]!r}, the model with {next(iter(own), None)!r}. Is it the same architecture?"
+        )
+    if strict and (missing or unexpected):
+        raise ModelError(
+            f"{path} does not fit {type(model).__name__}: {_some('missing', missing)}{_some('unexpected', unexpected)}"
+            "use strict=False to load what fits."
         )
     model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False)
     return LoadReport(path, len(tensors) - len(unexpected), prefix, missing, unexpected)
