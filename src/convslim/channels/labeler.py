@@ -150,6 +150,11 @@ class Labeler:
         known = self.seeds.get(ref.name, {})
         return {dim: labels for dim, labels in known.items() if len(labels) > 1 or not self.seeded}
 
+    def shape_before_view(self, ref: TensorRef) -> tuple[int, ...]:
+        """Shape of the tensor that ``ref`` is a view of, its own if it is none."""
+        maker = self._made_by.get(ref.id)
+        return maker.inputs[0].shape if maker is not None and "view" in maker.name else ref.shape
+
     def axes(self, ref: TensorRef) -> Axes:
         """Label vectors of a tensor by dimension."""
         return self.value(ref).axes

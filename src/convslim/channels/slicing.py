@@ -7,6 +7,7 @@ into the memo of ``copy.deepcopy``, so the original's large weights are not even
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def _prefill_empty_hooks(model: nn.Module, memo: dict[int, Any]) -> None:
     """New empty dicts for a module's dozen empty hook dicts: deepcopy takes most of its time over them."""
     for module in model.modules():
         for held in vars(module).values():
-            if isinstance(held, dict) and not held:
+            if type(held) in (dict, OrderedDict) and not held:
                 memo[id(held)] = type(held)()
 
 
@@ -114,10 +115,16 @@ def _slice(tensor: Tensor, by_dim: Mapping[int, Sequence[int] | Vector]) -> Tens
         for dim, kept in by_dim.items():
             index = torch.as_tensor(np.asarray(kept, dtype=np.int64), device=tensor.device)
             sliced = sliced.index_select(dim, index)
-        dense = sliced.contiguous()
+        dense = sliced.contiguous(memory_format=_memory_format(tensor))
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(dense, requires_grad=tensor.requires_grad)
     return dense
+
+
+def _memory_format(tensor: Tensor) -> torch.memory_format:
+    plain = tensor.dim() != 4 or tensor.is_contiguous()
+    last = not plain and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _sync_attributes_(module: nn.Module) -> None:

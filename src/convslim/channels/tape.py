@@ -6,11 +6,9 @@ afterwards by the rules, as often as necessary, without running the model again.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map_only
 
+from convslim.channels.undisturbed import undisturbed
 from convslim.errors import ModelError
 
 ExampleInput = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
-_SKIPPED_SOURCES = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parent}{os.sep}")
+_SKIPPED_SOURCES = f"{Path(torch.__file__).parent}{os.sep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +202,8 @@ def _place(modules: Mapping[int, tuple[str, str]]) -> tuple[str, str, str]:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and (module is None or not source):
         code = frame.f_code
+        if code is record.__code__:
+            break  # a model of PyTorch's own modules: what called the trace is no part of it
         if not source and not code.co_filename.startswith(_SKIPPED_SOURCES):
             source = f"{code.co_filename.rpartition(os.sep)[2]}:{frame.f_lineno}"
         if module is None and code.co_argcount and code.co_varnames[0] == "self":
@@ -216,8 +217,14 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
+def _ordinary(tensor: Tensor) -> Tensor:
+    with torch.inference_mode(False):
+        return tensor.clone() if tensor.is_inference() else tensor
+
+
 def as_arguments(example_input: ExampleInput) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments for ``model(...)``."""
+    """Positional and keyword arguments for ``model(...)``; tensors made in inference mode become ordinary ones."""
+    example_input = tree_map_only(Tensor, _ordinary, example_input)
     if isinstance(example_input, Tensor):
         return (example_input,), {}
     if isinstance(example_input, Mapping):
@@ -228,39 +235,6 @@ def as_arguments(example_input: ExampleInput) -> tuple[tuple[Any, ...], dict[str
         f"example_input is a {type(example_input).__name__}; "
         "give a tensor, a tuple of positional arguments, or a dict of keyword arguments."
     )
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """No garbage collection meanwhile: a tape's thousands of small records make it walk the whole heap, for nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@contextmanager
-def undisturbed(model: nn.Module, training: bool = False) -> Iterator[None]:
-    """Run the model in one mode without gradients; flags, buffers and random state are put back afterwards."""
-    flags = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        # The fused attention of evaluation mode is one opaque operation; the plain one is the same arithmetic.
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            model.train(training)
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast_path)
-            for module, flag in flags:
-                module.training = flag
-            for buffer, value in buffers:
-                buffer.copy_(value)
 
 
 def record(model: nn.Module, example_input: ExampleInput, *, training: bool = False) -> Tape:

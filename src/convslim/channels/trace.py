@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.utils._pytree import tree_map_only
 
 from convslim.channels.graph import ChannelGraph
@@ -15,7 +16,8 @@ from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.probe import Evidence, Mismatch, compare, kept_labels, trial_kept
 from convslim.channels.rules import RULES, by_tag
 from convslim.channels.slicing import attributes_of, sliced_copy, slices_of
-from convslim.channels.tape import ExampleInput, OpCall, Tape, collector_paused, named_tensors, record
+from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors, record
+from convslim.channels.undisturbed import collector_paused
 from convslim.errors import ModelError
 
 MAX_TRIALS = 64
@@ -53,6 +55,7 @@ def trace(model: nn.Module, example_input: ExampleInput, *, rules: Mapping[str, 
 
 
 def _trace(model: nn.Module, example_input: ExampleInput, table: Mapping[str, Rule]) -> ChannelGraph:
+    _check_model(model)
     tape = record(model, example_input)
     if tape.error is not None:
         raise ModelError(
@@ -68,6 +71,14 @@ def _trace(model: nn.Module, example_input: ExampleInput, table: Mapping[str, Ru
     )
     training, notes = _training_tape(model, example_input, tape, info)
     return _settle(model, example_input, table, [tape, *training], info, notes)
+
+
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"A {type(model).__name__} was given where a torch.nn.Module is expected.")
+    lazy = next((name for name, p in model.named_parameters() if isinstance(p, UninitializedParameter)), None)
+    if lazy is not None:
+        raise ModelError(f"{type(model).__name__} has no shape for {lazy!r} yet. Run it once before it is traced.")
 
 
 def _training_tape(
@@ -103,13 +114,13 @@ def _settle(
     """Walk, try a removal, and take back what the model's code does not agree with, until it does."""
     choices: dict[int, int] = {}
     barrier, before = -1, ""
-    for _ in range(MAX_TRIALS):
+    for number in range(MAX_TRIALS):
         labelers = _walk(table, tapes, choices)
         if barrier >= 0:
             labelers[0].pin_before(tapes[0].calls[barrier])
         evidence = Evidence(replace(tapes[0], result=None), labelers[0], table, dict(choices))
         graph = build_graph(labelers, info, evidence, notes)
-        blamed = _try_removal(model, example_input, graph, evidence)
+        blamed = _try_removal(model, example_input, graph, evidence, by_line=number >= MAX_TRIALS // 2)
         if not blamed:
             return graph
         for index in blamed:
@@ -135,7 +146,9 @@ def _walk(table: Mapping[str, Rule], tapes: Sequence[Tape], choices: Mapping[int
     return walks
 
 
-def _try_removal(model: nn.Module, example_input: ExampleInput, graph: ChannelGraph, evidence: Evidence) -> list[int]:
+def _try_removal(
+    model: nn.Module, example_input: ExampleInput, graph: ChannelGraph, evidence: Evidence, by_line: bool
+) -> list[int]:
     """Calls whose numbers do not follow a trial removal; empty if the copy does what the labels promise."""
     mismatch = None
     # With one channel left, PyTorch takes other paths through views and products; two settle what that is.
@@ -148,14 +161,18 @@ def _try_removal(model: nn.Module, example_input: ExampleInput, graph: ChannelGr
         mismatch = compare(evidence, record(small, example_input), stays)
         if mismatch is None or not mismatch.diverges:
             break
-    return _blame(evidence.tape, mismatch) if mismatch else []
+    return _blame(evidence.tape, mismatch, by_line) if mismatch else []
 
 
-def _blame(tape: Tape, mismatch: Mismatch) -> list[int]:
-    """The call of the mismatch, and those of the same line of code on the same shapes, run for other blocks."""
+def _blame(tape: Tape, mismatch: Mismatch, by_line: bool) -> list[int]:
+    """The call of the mismatch, and those of the same line of code, run for other blocks.
+
+    At first only those on the same shapes, since the numbers of the others may be right.
+    """
     blamed = tape.calls[min(mismatch.index, len(tape.calls) - 1)]
 
     def kind(call: OpCall) -> tuple[object, ...]:
-        return call.source, call.name, call.module_kind, [(ref.shape, ref.name) for ref in call.inputs]
+        shapes = [] if by_line else [(ref.shape, ref.name) for ref in call.inputs]
+        return call.source, call.name, call.module_kind, shapes
 
     return [call.index for call in tape.calls if kind(call) == kind(blamed)]

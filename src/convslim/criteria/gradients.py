@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convslim.channels.tape import as_arguments, undisturbed
+from convslim.channels.tape import as_arguments
+from convslim.channels.undisturbed import undisturbed
 from convslim.errors import ModelError
 
 Loss = Callable[[Any, Any], Tensor]

@@ -23,7 +23,8 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.labeler import Labeler
 from convslim.channels.labels import Vector
 from convslim.channels.probe import kept_labels
-from convslim.channels.tape import ExampleInput, OpCall, Tape, as_arguments, named_tensors, undisturbed
+from convslim.channels.tape import ExampleInput, OpCall, Tape, as_arguments, named_tensors
+from convslim.channels.undisturbed import undisturbed
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.verify import fitting_graph
 

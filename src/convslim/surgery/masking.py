@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from convslim.channels.labels import Vector
 from convslim.channels.probe import Evidence
-from convslim.channels.tape import ExampleInput, as_arguments, undisturbed
+from convslim.channels.tape import ExampleInput, as_arguments
+from convslim.channels.undisturbed import undisturbed
 from convslim.errors import VerificationError
 
 See = Callable[[int, list[Tensor]], None]

@@ -8,7 +8,8 @@ from torch import nn
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.slicing import sliced_copy
-from convslim.channels.tape import ExampleInput, collector_paused, named_tensors
+from convslim.channels.tape import ExampleInput, named_tensors
+from convslim.channels.undisturbed import collector_paused
 from convslim.errors import PlanError
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.verify import TOLERANCE, Certificate, fitting_graph, verify

@@ -76,7 +76,7 @@ def verify(
     tape = record(small, example_input)
     mismatch = compare(evidence, tape, stays)
     num_checked = len(tape.calls)
-    if mismatch is not None and mismatch.diverges and _leaves_single_channel(plan):
+    if mismatch is not None and tape.error is None and _leaves_single_channel(plan):
         num_checked = mismatch.index
     elif mismatch is not None:
         call = evidence.tape.calls[min(mismatch.index, len(evidence.tape.calls) - 1)]

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from convslim.channels.labeler import Axes, Labeler, Rule
+from convslim.channels.labeler import Axes, Labeler, Rule, vector
 from convslim.channels.tape import OpCall, TensorRef
 
 
@@ -79,6 +79,9 @@ def copy(call: OpCall, labeler: Labeler) -> None:
     if call.through_view and not (value.uniform and not axes):
         labeler.write(call, target, axes, value.origin)
         return
+    for dim, labels in labeler.axes(target).items():
+        # The memory was as wide as the channels that it held before.
+        labeler.unite(labels, vector(axes, dim, len(labels)), call, value.origin)
     for out in call.outs:
         labeler.put(out, axes, origin=value.origin)
 

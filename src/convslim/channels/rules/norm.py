@@ -1,7 +1,5 @@
 """Normalization. With statistics per channel the removal is exact; over channels it would change the function."""
 
-import numpy as np
-
 from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.tape import OpCall
 
@@ -17,8 +15,8 @@ def batch_norm(call: OpCall, labeler: Labeler) -> None:
         axes = labeler.pin_dims(call, features, others, "statistics are taken over the channels")
     labels = axes.get(1)
     if labels is not None and not parameters:
-        # Instance normalization runs as a batch normalization over (sample, channel) pairs.
-        labeler.count(call, "num_features", labels[: len(np.unique(labels))])
+        # Instance normalization runs as a batch normalization over a view of (sample, channel) pairs.
+        labeler.count(call, "num_features", labels[: labeler.shape_before_view(features)[1]])
     for parameter in parameters:
         own = labeler.axes(parameter).get(0)
         if own is not None and labels is not None:

@@ -50,7 +50,7 @@ def minmax(call: OpCall, labeler: Labeler) -> None:
 _REDUCTIONS = (
     "mean sum amax amin prod std var var_mean std_mean logsumexp linalg_vector_norm norm argmax argmin any all"
 )
-_ALONG = "_softmax _log_softmax softmax log_softmax cumsum cumprod sort topk logcumsumexp cummax cummin"
+_ALONG = "_softmax _safe_softmax _log_softmax softmax log_softmax cumsum cumprod sort topk logcumsumexp cummax cummin"
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_REDUCTIONS.split(), reduction),
