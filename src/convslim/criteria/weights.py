@@ -17,9 +17,11 @@ def rows(tensor: Tensor, axis: ParamAxis) -> Tensor:
         Shape ``(num_channels, K)``, the tensor's own type: for filters of a convolution K is
         ``C_in / groups * kH * kW``, times the positions per channel.
     """
-    positions = torch.from_numpy(axis.index).to(tensor.device)
-    lines = tensor.detach().movedim(axis.dim, 0).index_select(0, positions.flatten())
-    return lines.reshape(len(positions), -1)
+    lines = tensor.detach().movedim(axis.dim, 0)
+    order = axis.index.ravel()
+    if len(order) != len(lines) or (order[1:] <= order[:-1]).any():
+        lines = lines.index_select(0, torch.from_numpy(order).to(tensor.device))
+    return lines.reshape(len(axis.index), -1)
 
 
 def filters(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:
