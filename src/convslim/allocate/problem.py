@@ -79,7 +79,7 @@ class Problem:
             raise BudgetError(
                 f"The budget {METRICS[place]}={self.limits[place]:,} cannot be reached: {condition} "
                 f"{cost[place]:,} remain, {cost[place] / original[place]:.1%} of the original "
-                f"{original[place]:,} and {cost[place] / self.limits[place] - 1:.1%} too many. {way_out}"
+                f"{original[place]:,} and {cost[place] / self.limits[place]:.2f} times the budget. {way_out}"
             )
 
     def _way_out(self) -> str:
