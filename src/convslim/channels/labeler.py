@@ -174,6 +174,12 @@ class Labeler:
         if len(lone):
             self.pin(lone, call, f"the channels meet {origin}, whose positions stay")
 
+    def tie_parts(self, call: OpCall, labels: Vector, num_parts: int, text: str) -> None:
+        """Equal positions of the equal parts of a dimension go together; ``text`` says why."""
+        grid = labels.reshape(num_parts, -1)
+        self.unite(np.broadcast_to(grid[:1], grid.shape), grid, call)
+        self.constrain(grid[0], call, text)
+
     def pin(self, labels: Vector, call: OpCall, reason: str) -> None:
         """These channels may not be removed."""
         if labels.any():

@@ -19,6 +19,7 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.labeler import Axes, Labeler, Rule, Value
 from convslim.channels.labels import Vector
 from convslim.channels.rules import by_tag, elementwise
+from convslim.channels.slicing import removed_mask
 from convslim.channels.tape import OpCall, Tape, TensorRef
 
 
@@ -78,10 +79,8 @@ def kept_labels(
     stays = np.ones(int(classes.max()) + 1, dtype=bool)
     for group in graph.groups:
         if group.name in kept:
-            removed = np.ones(group.num_channels, dtype=bool)
-            removed[np.asarray(kept[group.name], dtype=np.int64)] = False
             axis = group.axes[0]
-            positions = axis.index[removed].reshape(-1)
+            positions = axis.index[removed_mask(group, kept[group.name])].reshape(-1)
             stays[classes[labeler.seeds[axis.tensor][axis.dim][positions]]] = False
     return stays[classes]
 

@@ -12,15 +12,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from convslim.channels.graph import ChannelGraph
+from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.channels.labels import Vector
 from convslim.channels.tape import named_tensors
 from convslim.errors import ModelError
 
 Slices = Mapping[str, Mapping[int, Sequence[int] | Vector]]
+
+
+def removed_mask(group: ChannelGroup, kept: Sequence[int] | Vector) -> npt.NDArray[np.bool_]:
+    """True for every channel of the group that is not among the kept indices."""
+    removed = np.ones(group.num_channels, dtype=bool)
+    removed[np.asarray(kept, dtype=np.int64)] = False
+    return removed
 
 
 def slices_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -> dict[str, dict[int, Vector]]:
@@ -29,8 +37,7 @@ def slices_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -
     for group in graph.groups:
         if group.name not in kept or len(kept[group.name]) == group.num_channels:
             continue
-        removed = np.ones(group.num_channels, dtype=bool)
-        removed[np.asarray(kept[group.name], dtype=np.int64)] = False
+        removed = removed_mask(group, kept[group.name])
         for axis in group.axes:
             gone.setdefault((axis.tensor, axis.dim), []).append(axis.index[removed].reshape(-1))
     slices: dict[str, dict[int, Vector]] = {}

@@ -1,5 +1,7 @@
 """Fused scaled-dot-product attention: ``softmax(q k^T / sqrt(E)) v`` over ``(B, H, L, E)``."""
 
+import math
+
 from convslim.channels.labeler import Axes, Labeler, Layer, Rule, vector
 from convslim.channels.tape import OpCall
 
@@ -11,9 +13,8 @@ def attention(call: OpCall, labeler: Labeler) -> None:
         labeler.pin_dims(call, ref, [len(ref.shape) - 1], "their number is in the scale of the attention")
     for ref in call.inputs[3:]:
         labeler.pin_dims(call, ref, range(len(ref.shape)), "the channels are an attention mask")
-    for dim in (len(query.shape) - 2,):
-        for ref in (query, key, value):
-            labeler.pin_dims(call, ref, [dim], "attention runs along the channel dimension")
+    for ref in (query, key, value):
+        labeler.pin_dims(call, ref, [len(ref.shape) - 2], "attention runs along the channel dimension")
     axes: Axes = {len(value.shape) - 1: vector(labeler.axes(value), len(value.shape) - 1, value.shape[-1])}
     for dim in range(len(query.shape) - 2):
         heads = vector(labeler.axes(value), dim, value.shape[dim])
@@ -21,11 +22,8 @@ def attention(call: OpCall, labeler: Labeler) -> None:
             labeler.unite(heads, vector(labeler.axes(ref), dim, ref.shape[dim]), call)
         axes[dim] = heads
     labeler.put(call.outs[0], axes, origin=f"the output of {call.module or call.title}")
-    tokens, keys = query.shape[-2], key.shape[-2]
-    batch = 1
-    for size in query.shape[:-2]:
-        batch *= size
-    labeler.layers.append(Layer(call, "", batch * tokens * keys * (query.shape[-1] + value.shape[-1])))
+    pairs = math.prod(query.shape[:-1]) * key.shape[-2]
+    labeler.layers.append(Layer(call, "", pairs * (query.shape[-1] + value.shape[-1])))
 
 
 _FUSED = (

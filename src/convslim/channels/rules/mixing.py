@@ -58,8 +58,8 @@ def _couple(call: OpCall, labeler: Labeler, features: Vector, weight: TensorRef)
         return _whole_groups(call, labeler, features, filters, num_made)
     reads = filters if transposed else np.tile(taps, groups)
     made = np.tile(taps, groups) if transposed else filters
-    _tie_groups(call, labeler, features, groups)
-    _tie_groups(call, labeler, made, groups)
+    for labels in (features, made):
+        labeler.tie_parts(call, labels, groups, f"equal positions of the {groups} conv groups go together")
     return _read(call, labeler, features, reads, made)
 
 
@@ -67,12 +67,6 @@ def _read(call: OpCall, labeler: Labeler, features: Vector, reads: Vector, made:
     labeler.unite(reads, features, call, labeler.value(call.inputs[0]).origin)
     labeler.consume(call, 0, 1, features, reads)
     return made
-
-
-def _tie_groups(call: OpCall, labeler: Labeler, labels: Vector, groups: int) -> None:
-    grid = labels.reshape(groups, -1)
-    labeler.unite(np.broadcast_to(grid[:1], grid.shape), grid, call)
-    labeler.constrain(grid[0], call, f"equal positions of the {groups} conv groups go together")
 
 
 def _whole_groups(call: OpCall, labeler: Labeler, features: Vector, filters: Vector, num_made: int) -> Vector:

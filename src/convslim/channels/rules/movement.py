@@ -127,16 +127,14 @@ def _tie_or_pin(call: OpCall, labeler: Labeler, labels: Vector, start: int, end:
         if part > 0 and size % part == 0 and start % part == 0 and labels.all():
             # Halves are most often computed from the width; smaller parts are most often fixed.
             place = 0 if size == 2 * part else 1
-            options.insert(place, lambda: tie_parts(call, labeler, labels, size // part))
+            options.insert(place, lambda: _tie_parts(call, labeler, labels, size // part))
     options.append(lambda: labeler.pin(labels, call, "a slice counts the channels by fixed numbers"))
     options[labeler.choose(call, len(options) - 1)]()
 
 
-def tie_parts(call: OpCall, labeler: Labeler, labels: Vector, num_parts: int) -> None:
-    """Equal positions of the parts of a dimension go together, so that equal parts stay equal."""
-    grid = labels.reshape(num_parts, -1)
-    labeler.unite(np.broadcast_to(grid[:1], grid.shape), grid, call)
-    labeler.constrain(grid[0], call, f"{num_parts} channels go together, because {num_parts} equal parts stay equal")
+def _tie_parts(call: OpCall, labeler: Labeler, labels: Vector, num_parts: int) -> None:
+    text = f"{num_parts} channels go together, because {num_parts} equal parts stay equal"
+    labeler.tie_parts(call, labels, num_parts, text)
 
 
 def select(call: OpCall, labeler: Labeler) -> None:
@@ -164,7 +162,7 @@ def split(call: OpCall, labeler: Labeler) -> None:
     sizes = [out.shape[dim] for out in call.outs]
     if dim in axes and len(sizes) > 1:
         if labeler.choose(call, 1) == 0 and len(set(sizes)) == 1:
-            tie_parts(call, labeler, axes[dim], len(sizes))
+            _tie_parts(call, labeler, axes[dim], len(sizes))
         else:
             labeler.pin(axes[dim], call, "a split has fixed sizes")
     ends = np.cumsum(sizes)
@@ -203,7 +201,7 @@ def glu(call: OpCall, labeler: Labeler) -> None:
     dim = call["dim"] % len(ref.shape)
     axes = dict(labeler.axes(ref))
     if dim in axes:
-        tie_parts(call, labeler, axes[dim], 2)
+        _tie_parts(call, labeler, axes[dim], 2)
         axes[dim] = axes[dim][: len(axes[dim]) // 2]
     _put_moved(call, labeler, axes)
 

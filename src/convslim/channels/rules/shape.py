@@ -125,10 +125,9 @@ def channel_shuffle(call: OpCall, labeler: Labeler) -> None:
     ref, out = call.inputs[0], call.outs[0]
     axes = dict(labeler.axes(ref))
     if 1 in axes:
-        grid = axes[1].reshape(call["groups"], -1)
-        labeler.unite(np.broadcast_to(grid[:1], grid.shape), grid, call)
-        labeler.constrain(grid[0], call, f"{grid.shape[0]} channels go together by channel_shuffle")
-        axes[1] = grid.T.reshape(-1)
+        parts = call["groups"]
+        labeler.tie_parts(call, axes[1], parts, f"{parts} channels go together by channel_shuffle")
+        axes[1] = axes[1].reshape(parts, -1).T.reshape(-1)
     labeler.put(out, axes)
 
 
