@@ -16,15 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.labeler import Labeler
 from convslim.channels.labels import Vector
 from convslim.channels.probe import kept_labels
-from convslim.channels.tape import ExampleInput, OpCall, Tape, as_arguments, named_tensors
-from convslim.channels.undisturbed import undisturbed
+from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors
+from convslim.surgery.masking import Watching, run_under
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.verify import fitting_graph
 
@@ -111,22 +110,20 @@ def _labels_without_scale(graph: ChannelGraph, model: nn.Module, labeler: Labele
     return dead[classes]
 
 
-class _Constants(TorchDispatchMode):
+class _Constants(Watching):
     """Notes, for every read, which channels have one value everywhere."""
 
     def __init__(self, reads: Reads) -> None:
         super().__init__()
         self.found: dict[int, tuple[Tensor, Tensor]] = {}
         self._reads = reads
-        self._index = -1
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._index += 1
-        for position, dim, _ in self._reads.get(self._index, ()):
+    def prepare(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        for position, dim, _ in self._reads.get(self.index, ()):
             leaves = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
             rows = leaves[position].transpose(0, dim).flatten(1)
-            self.found[self._index] = rows.amin(1), rows.amax(1)
-        return func(*args, **(kwargs or {}))
+            self.found[self.index] = rows.amin(1), rows.amax(1)
+        return args, kwargs
 
 
 def _constants(
@@ -147,9 +144,8 @@ def _constants(
 
 
 def _measure(model: nn.Module, example_input: ExampleInput, reads: Reads) -> dict[int, tuple[Tensor, Tensor]]:
-    args, kwargs = as_arguments(example_input)
-    with undisturbed(model), _Constants(reads) as measuring:
-        model(*args, **kwargs)
+    measuring = _Constants(reads)
+    run_under(measuring, model, example_input)
     return measuring.found
 
 

@@ -20,27 +20,28 @@ from convslim.errors import VerificationError
 See = Callable[[int, list[Tensor]], None]
 
 
-class _Watching(TorchDispatchMode):
-    """Shows the results of every operation, numbered from 0."""
+class Watching(TorchDispatchMode):
+    """Shows the results of every operation, numbered from 0; `prepare` sees, and may change, what goes into it."""
 
-    def __init__(self, see: See | None) -> None:
+    def __init__(self, see: See | None = None) -> None:
         super().__init__()
         self._see = see
-        self._index = -1
+        self.index = -1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._index += 1
-        args, kwargs = self._prepare(func, args, kwargs or {})
+        self.index += 1
+        args, kwargs = self.prepare(func, args, kwargs or {})
         result = func(*args, **kwargs)
         if self._see is not None:
-            self._see(self._index, [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)])
+            self._see(self.index, [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)])
         return result
 
-    def _prepare(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def prepare(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Arguments to call the operation with."""
         return args, kwargs
 
 
-class _Masking(_Watching):
+class _Masking(Watching):
     """Sets removed channels to zero in the tensors that mixing operations read."""
 
     def __init__(self, evidence: Evidence, stays: np.ndarray, see: See | None) -> None:
@@ -49,14 +50,14 @@ class _Masking(_Watching):
         self._reads = evidence.labeler.reads
         self._stays = stays
 
-    def _prepare(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        expected = self._calls[self._index].func if self._index < len(self._calls) else "its end"
+    def prepare(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        expected = self._calls[self.index].func if self.index < len(self._calls) else "its end"
         if func is not expected:
             raise VerificationError(
                 f"The model runs other operations than at its trace: {func} instead of {expected} at operation "
-                f"{self._index}. Nothing can be compared with a model that changes from run to run."
+                f"{self.index}. Nothing can be compared with a model that changes from run to run."
             )
-        for position, dim, labels in self._reads.get(self._index, ()):
+        for position, dim, labels in self._reads.get(self.index, ()):
             removed = np.flatnonzero(~self._stays[labels])
             if len(removed):
                 args, kwargs = _replace_tensor(args, kwargs, position, dim, removed)
@@ -72,11 +73,16 @@ def _replace_tensor(args: Any, kwargs: Any, position: int, dim: int, removed: Ve
     return replaced
 
 
+def run_under(mode: Watching, model: nn.Module, example_input: ExampleInput) -> Any:
+    """The model's output, run under a mode and left as it was."""
+    args, kwargs = as_arguments(example_input)
+    with undisturbed(model), mode:
+        return model(*args, **kwargs)
+
+
 def run_watched(model: nn.Module, example_input: ExampleInput, see: See) -> Any:
     """The model's output; ``see`` is shown the results of every operation."""
-    args, kwargs = as_arguments(example_input)
-    with undisturbed(model), _Watching(see):
-        return model(*args, **kwargs)
+    return run_under(Watching(see), model, example_input)
 
 
 def run_masked(
@@ -94,6 +100,4 @@ def run_masked(
     Raises:
         VerificationError: If the model runs other operations than in the recorded pass.
     """
-    args, kwargs = as_arguments(example_input)
-    with undisturbed(model), _Masking(evidence, stays, see):
-        return model(*args, **kwargs)
+    return run_under(_Masking(evidence, stays, see), model, example_input)
