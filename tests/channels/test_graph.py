@@ -26,10 +26,10 @@ class Attention(nn.Module):
         self.gate = conv(8, 8)
 
     def forward(self, x):
-        return self.gate(x).softmax(1)
+        return self.gate(x).cumsum(1)
 
 
-SOFTMAX = f"test_graph.py:{Attention.forward.__code__.co_firstlineno + 1}"
+CUMSUM = f"test_graph.py:{Attention.forward.__code__.co_firstlineno + 1}"
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def test_a_prunable_group_is_explained(graph):
 
 def test_a_pinned_group_says_which_operation_where(graph):
     text = graph.explain("attention.gate")
-    assert text.startswith("group attention.gate: 8 channels, pinned\n  pinned: softmax runs over the channels")
-    assert f"(aten._softmax.default, in attention, {SOFTMAX})" in text
+    assert text.startswith("group attention.gate: 8 channels, pinned\n  pinned: cumsum runs over the channels")
+    assert f"(aten.cumsum.default, in attention, {CUMSUM})" in text
     assert "out   axis: attention.gate.weight[dim 0], 8 positions" in text
 
 

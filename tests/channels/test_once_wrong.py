@@ -122,5 +122,5 @@ def test_no_module_and_no_shape_yet_are_told():
 
 
 def test_a_model_without_code_of_its_own_has_no_source_line():
-    graph = convslim.trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Softmax(1)), X)
+    graph = convslim.trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.LogSoftmax(1)), X)
     assert [pin.source for group in graph.groups for pin in group.pins if pin.operation] == [""]

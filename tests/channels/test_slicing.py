@@ -32,8 +32,7 @@ def layer(module, slices):
         (nn.Linear(8, 6), {"weight": {0: [0], 1: EVENS}, "bias": {0: [0]}}, "Linear(in_features=4, out_features=1, "),
         (nn.BatchNorm2d(8), {"weight": {0: EVENS}, "bias": {0: EVENS}, "running_mean": {0: EVENS}}, "BatchNorm2d(4, "),
         (nn.BatchNorm2d(8, affine=False), {"running_mean": {0: EVENS}, "running_var": {0: EVENS}}, "BatchNorm2d(4, "),
-        (nn.GroupNorm(8, 8), {"weight": {0: EVENS}, "bias": {0: EVENS}}, "GroupNorm(4, 4, "),
-        (nn.GroupNorm(2, 8), {"weight": {0: EVENS}, "bias": {0: EVENS}}, "GroupNorm(1, 4, "),
+        (nn.GroupNorm(2, 8), {"weight": {0: EVENS}, "bias": {0: EVENS}}, "GroupNorm(2, 4, "),
         (nn.LayerNorm(8), {"weight": {0: EVENS}, "bias": {0: EVENS}}, "LayerNorm((4,), "),
         (nn.PReLU(8), {"weight": {0: EVENS}}, "PReLU(num_parameters=4)"),
     ],
@@ -55,6 +54,12 @@ def test_groups_of_a_depthwise_layer_are_set_by_name():
     small = sliced_copy(net, {"0.weight": {0: EVENS}, "0.bias": {0: EVENS}}, {"0.groups": 4})
     assert (small[0].groups, small[0].in_channels, small[0].out_channels) == (4, 4, 4)
     assert small(torch.ones(1, 4, 8, 8)).shape == (1, 4, 6, 6)
+
+
+def test_normalization_groups_are_set_by_name():
+    net = nn.Sequential(nn.GroupNorm(4, 8))
+    small = sliced_copy(net, {"0.weight": {0: [0, 1, 4, 5]}, "0.bias": {0: [0, 1, 4, 5]}}, {"0.num_groups": 2})
+    assert str(small[0]).startswith("GroupNorm(2, 4, ")
 
 
 class Own(nn.Module):

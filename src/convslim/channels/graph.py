@@ -75,6 +75,8 @@ class ChannelGroup:
         consumers: Module names of the layers that read them.
         constraints: Sentences on what couples the channels beyond a one-to-one correspondence.
         pins: Why the group may not be pruned; empty if it may.
+        approximations: Why removing some of the channels changes the rest: normalizations over the channels. The
+            smaller model equals the original whose statistics are taken over the kept channels.
     """
 
     name: str
@@ -84,11 +86,17 @@ class ChannelGroup:
     consumers: tuple[str, ...]
     constraints: tuple[str, ...] = ()
     pins: tuple[Pin, ...] = ()
+    approximations: tuple[Pin, ...] = ()
 
     @property
     def prunable(self) -> bool:
         """True if nothing pins the group."""
         return not self.pins
+
+    @property
+    def exact(self) -> bool:
+        """True if the other channels keep their values when some are removed."""
+        return not self.approximations
 
 
 @dataclass(frozen=True)
@@ -190,9 +198,10 @@ def _modules(group: ChannelGroup) -> set[str]:
 
 
 def _describe(group: ChannelGroup) -> str:
-    state = "prunable" if group.prunable else "pinned"
+    state = "pinned" if group.pins else "prunable" if group.exact else "prunable, approximate"
     lines = [f"group {group.name}: {group.num_channels} channels, {state}"]
     lines += [f"  pinned: {pin}" for pin in group.pins]
+    lines += [f"  approximate: {pin}" for pin in group.approximations]
     lines += [f"  constraint: {sentence}" for sentence in group.constraints]
     lines += [
         f"  made by: {', '.join(group.producers) or '-'}",

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from convslim.channels.graph import AttributeCount, ChannelGraph, ChannelGroup, LayerCall, ParamAxis, Pin, Role
-from convslim.channels.labeler import Labeler, Mark
+from convslim.channels.labeler import Labeler
 from convslim.channels.labels import Vector
 from convslim.channels.probe import Evidence
+from convslim.channels.values import Mark
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,26 @@ class _Axis:
     classes: Vector  # class of every position
 
 
+@dataclass(frozen=True, eq=False)
+class PinSets:
+    """Sets of pins, and the number of every class's set."""
+
+    sets: tuple[tuple[Pin, ...], ...]
+    of_class: Vector
+
+    def of(self, number: int) -> tuple[Pin, ...]:
+        """The pins of one class."""
+        return self.sets[self.of_class[number]]
+
+
+@dataclass(frozen=True, eq=False)
+class Remarks:
+    """What forbids a removal, and what makes it approximate."""
+
+    pins: PinSets
+    approximations: PinSets
+
+
 def build_graph(
     labelers: Sequence[Labeler], tensors: TensorInfo, evidence: Evidence, notes: Iterable[str] = ()
 ) -> ChannelGraph:
@@ -47,9 +68,12 @@ def build_graph(
         for mark in labeler.produced:
             made[classes[mark.labels]] = True
     made[0] = False
-    pins, pin_of = _pins(labelers, classes, num_classes)
-    group_of = _group_of_class(axes, made, pin_of, num_classes)
-    groups = _groups(group_of, axes, labelers, classes, pins, pin_of)
+    remarks = Remarks(
+        _by_class([labeler.pins for labeler in labelers], classes, num_classes),
+        _by_class([labeler.approximations for labeler in labelers], classes, num_classes),
+    )
+    group_of = _group_of_class(axes, made, remarks, num_classes)
+    groups = _groups(group_of, axes, labelers, classes, remarks)
     touched = set(first.seeds)
     return ChannelGraph(
         structure=_structure(tensors, groups),
@@ -82,32 +106,32 @@ def _attributes(
     return tuple(found.values())
 
 
-def _pins(labelers: Sequence[Labeler], classes: Vector, num_classes: int) -> tuple[list[list[Pin]], Vector]:
-    """For every class the number of its set of pins (0: none), and the sets."""
+def _by_class(marked: Sequence[Sequence[tuple[Vector, Pin]]], classes: Vector, num_classes: int) -> PinSets:
+    """The pins of every class, as numbered sets."""
     by_class: dict[int, dict[Pin, None]] = {}
-    for labeler in labelers:
-        for labels, pin in labeler.pins:
-            for number in np.unique(classes[labels]):
-                by_class.setdefault(int(number), {})[pin] = None
+    for labels, pin in itertools.chain.from_iterable(marked):
+        for number in np.unique(classes[labels]):
+            by_class.setdefault(int(number), {})[pin] = None
     sets: dict[tuple[Pin, ...], int] = {(): 0}
-    pin_of = np.zeros(num_classes, dtype=np.int64)
+    set_of = np.zeros(num_classes, dtype=np.int64)
     for number, pins in by_class.items():
-        pin_of[number] = sets.setdefault(tuple(pins), len(sets))
-    return [list(pins) for pins in sets], pin_of
+        set_of[number] = sets.setdefault(tuple(pins), len(sets))
+    return PinSets(tuple(sets), set_of)
 
 
-def _group_of_class(axes: Sequence[_Axis], made: npt.NDArray[np.bool_], pin_of: Vector, num_classes: int) -> Vector:
+def _group_of_class(axes: Sequence[_Axis], made: npt.NDArray[np.bool_], remarks: Remarks, num_classes: int) -> Vector:
     """Group number of every class, -1 for classes that no filter makes; in the order of their first label.
 
-    Classes belong together if they stand on the same axes, equally often, and are pinned for the same reasons. A sum
-    of random 64-bit numbers, one per axis, tells equal multisets of axes apart from all others.
+    Classes belong together if they stand on the same axes, equally often, and are pinned, or approximate, for the
+    same reasons. A sum of random 64-bit numbers, one per axis, tells equal multisets of axes apart from all others.
     """
     rng = np.random.default_rng(0)
     signature = np.zeros(num_classes, dtype=np.uint64)
     for axis in axes:
         weight = rng.integers(1, 2**63, dtype=np.uint64)
         signature += np.bincount(axis.classes, minlength=num_classes).astype(np.uint64) * weight
-    signature += pin_of.astype(np.uint64) * rng.integers(1, 2**63, dtype=np.uint64)
+    for sets in (remarks.pins, remarks.approximations):
+        signature += sets.of_class.astype(np.uint64) * rng.integers(1, 2**63, dtype=np.uint64)
     members = np.flatnonzero(made)
     _, first, inverse = np.unique(signature[members], return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
@@ -122,8 +146,7 @@ def _groups(
     axes: Sequence[_Axis],
     labelers: Sequence[Labeler],
     classes: Vector,
-    pins: list[list[Pin]],
-    pin_of: Vector,
+    remarks: Remarks,
 ) -> tuple[ChannelGroup, ...]:
     num_groups = int(group_of.max(initial=-1)) + 1
     members = np.flatnonzero(group_of >= 0)
@@ -150,7 +173,8 @@ def _groups(
             producers=tuple(produced[group]),
             consumers=tuple(consumed[group]),
             constraints=tuple(sentences[group]),
-            pins=tuple(pins[pin_of[order[starts[group]]]]),
+            pins=remarks.pins.of(order[starts[group]]),
+            approximations=remarks.approximations.of(order[starts[group]]),
         )
         for group in range(num_groups)
     )

@@ -8,62 +8,14 @@ together, and pin what may not be removed. A weight has two such dimensions, fil
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from convslim.channels.graph import Pin
 from convslim.channels.labels import LabelStore, Vector
 from convslim.channels.tape import OpCall, Tape, TensorRef
-
-Axes = dict[int, Vector]
-
-
-@dataclass(frozen=True)
-class Value:
-    """What is known of a tensor.
-
-    Attributes:
-        axes: Label vector of every dimension that carries channels.
-        uniform: True for constants that are equal everywhere (``zeros_like``): they fit any number of channels.
-        static: True if the tensor depends on parameters and constants only, not on the input.
-        param: The parameter it was computed from, if static.
-        origin: What positions without a label are, for messages.
-    """
-
-    axes: Axes = field(default_factory=dict)
-    uniform: bool = False
-    static: bool = False
-    param: str = ""
-    origin: str = "a constant"
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A remark on some labels, made by an operation."""
-
-    labels: Vector
-    call: OpCall | None
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One use of weights, or a product of activations (``param`` empty)."""
-
-    call: OpCall
-    param: str
-    positions: int
-
-
-@dataclass(frozen=True)
-class View:
-    """A tensor that shows a part of another one's memory."""
-
-    base: TensorRef
-    positions: Mapping[int, Vector]
-
+from convslim.channels.values import Axes, Layer, Mark, Value, View, vector
 
 Rule = Callable[[OpCall, "Labeler"], None]
 
@@ -79,6 +31,7 @@ class Labeler:
             the walk checks a rewritten model against the original's labels.
         sharing: A walk of the same model over another tape, whose labels this one goes on with.
         like: The original's walk, whose decisions a walk with seeds repeats.
+        approximate: False pins channels whose removal changes the statistics that others are normalized with.
     """
 
     def __init__(
@@ -88,11 +41,15 @@ class Labeler:
         seeds: dict[str, Axes] | None = None,
         sharing: Labeler | None = None,
         like: Labeler | None = None,
+        approximate: bool = True,
     ) -> None:
         self.store: LabelStore = sharing.store if sharing else LabelStore()
         self.seeds: dict[str, Axes] = sharing.seeds if sharing else dict(seeds or {})
         self.seeded = seeds is not None
         self.pins: list[tuple[Vector, Pin]] = []
+        self.approximations: list[tuple[Vector, Pin]] = []
+        self.renormalized: dict[int, tuple[Axes, ...]] = {}
+        self.lines: dict[int, tuple[Vector, int, int]] = {}
         self.produced: list[Mark] = []
         self.consumed: list[Mark] = []
         self.constraints: list[Mark] = []
@@ -106,6 +63,7 @@ class Labeler:
         self._views: dict[int, View] = {}
         self._rules = rules
         self._choices = choices or {}
+        self._approximate = approximate
         self._values: dict[int, Value] = {}
 
     def walk(self, tape: Tape, fallback: Rule) -> None:
@@ -125,7 +83,7 @@ class Labeler:
             self._made_by.setdefault(out.id, call)
         self._rules.get(call.name, fallback)(call, self)
         if self._choices.get(call.index, 0) and call.index not in self.options:
-            self._pin_reaching(call, "a number of channels is fixed in the code here")
+            self.pin_reaching(call, "a number of channels is fixed in the code here")
 
     def _all_static(self, call: OpCall) -> bool:
         return all(self.value(ref).static for ref in call.inputs)
@@ -159,11 +117,13 @@ class Labeler:
         """Label vectors of a tensor by dimension."""
         return self.value(ref).axes
 
-    def put(self, ref: TensorRef, axes: Axes, *, uniform: bool = False, origin: str = "") -> None:
+    def put(
+        self, ref: TensorRef, axes: Axes, *, uniform: bool = False, flat: Iterable[int] = (), origin: str = ""
+    ) -> None:
         """Set an output's labels. A dimension of size 1, or without any label, carries none."""
         base = self._values[ref.id]
         kept = {dim: labels for dim, labels in axes.items() if len(labels) > 1 and labels.any()}
-        self._values[ref.id] = Value(kept, uniform, base.static, base.param, origin or base.origin)
+        self._values[ref.id] = Value(kept, uniform, frozenset(flat), base.static, base.param, origin or base.origin)
 
     # ---- facts ----------------------------------------------------------------------------------------------
 
@@ -185,13 +145,25 @@ class Labeler:
         if labels.any():
             self.pins.append((labels, Pin(reason, call.title, call.module, call.source)))
 
+    def renormalize(self, labels: Vector, call: OpCall, reason: str) -> None:
+        """The call takes statistics over these channels: what is left of them is another function of the rest.
+
+        The masked reference then takes the statistics over the kept channels only, see ``renormalized``: for every
+        such call the axes of its inputs.
+        """
+        if not self._approximate:
+            self.pin(labels, call, reason)
+        elif labels.any():
+            self.approximations.append((labels, Pin(reason, call.title, call.module, call.source)))
+            self.renormalized[call.index] = tuple(self.axes(ref) for ref in call.inputs)
+
     def pin_inputs(self, call: OpCall, reason: str) -> None:
         """Pin every channel that reaches the call."""
         for ref in call.inputs:
             for labels in self.axes(ref).values():
                 self.pin(labels, call, reason)
 
-    def _pin_reaching(self, call: OpCall, reason: str) -> None:
+    def pin_reaching(self, call: OpCall, reason: str) -> None:
         """Pin the channels of the nearest tensors upstream that carry any: a matrix product may have ended them."""
         waiting, seen = [call], {call.index}
         while waiting:
@@ -241,6 +213,10 @@ class Labeler:
         self.options[call.index] = num_options
         return min(self._choices.get(call.index, 0), num_options)
 
+    def note_line(self, call: OpCall, labels: Vector, chosen: int) -> None:
+        """Option ``chosen`` of a call's choice lets these channels shrink; if they end pinned, others may be free."""
+        self.lines[call.index] = labels, chosen, self.options[call.index]
+
     def decide(self, call: OpCall, preferred: int, place: int = 0) -> int:
         """A decision that depends on sizes: the preferred one, or in a smaller model what the original's walk took."""
         return self._decisions.setdefault((call.index, place), preferred)
@@ -276,10 +252,4 @@ class Labeler:
             self.store.unite(line[positions], labels)
             line[positions] = np.where(labels != 0, labels, line[positions])
             new[dim] = line
-        self._values[view.base.id] = Value(new, old.uniform and not new, old.static and not axes, "", origin)
-
-
-def vector(axes: Axes, dim: int, size: int) -> Vector:
-    """The labels along a dimension, zeros where it carries none."""
-    found = axes.get(dim)
-    return found if found is not None else np.zeros(size, dtype=np.int64)
+        self._values[view.base.id] = Value(new, old.uniform and not new, static=old.static and not axes, origin=origin)

@@ -16,11 +16,12 @@ import numpy.typing as npt
 from torch.utils._pytree import tree_flatten
 
 from convslim.channels.graph import ChannelGraph
-from convslim.channels.labeler import Axes, Labeler, Rule, Value
+from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.labels import Vector
 from convslim.channels.rules import by_tag, elementwise
 from convslim.channels.slicing import removed_mask
 from convslim.channels.tape import OpCall, Tape, TensorRef
+from convslim.channels.values import Axes, Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def _differs(
     for dim, size in enumerate(out.shape):
         expected = value.axes.get(dim)
         if expected is None:
-            if twin.shape[dim] != size and not value.uniform:
+            if twin.shape[dim] != size and not value.fits(dim):
                 return f"dimension {dim} has size {twin.shape[dim]} instead of {size}"
             continue
         left = expected[stays[expected]]

@@ -7,6 +7,7 @@ into the memo of ``copy.deepcopy``, so the original's large weights are not even
 from __future__ import annotations
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,6 +49,19 @@ def slices_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -
     return slices
 
 
+def removable_macs(graph: ChannelGraph) -> int:
+    """MACs of one example's layers that go if every prunable group keeps a single channel."""
+    smallest = slices_of(graph, {group.name: [0] for group in graph.prunable})
+    total = 0
+    for call in graph.calls:
+        if call.weight is not None:
+            shape = graph.tensors[call.weight]
+            by_dim = smallest.get(call.weight, {})
+            left = math.prod(len(by_dim[dim]) if dim in by_dim else size for dim, size in enumerate(shape))
+            total += call.positions * (math.prod(shape) - left)
+    return total
+
+
 def attributes_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -> dict[str, int]:
     """New values of the layers' numbers that follow the kept channels, by dotted attribute name."""
     return {
@@ -67,7 +81,7 @@ def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int],
     Args:
         model: Left as it is.
         slices: Kept positions by tensor name and dimension.
-        attributes: New values of ``groups`` and ``num_features`` by dotted name, where no tensor tells them.
+        attributes: New values of layers' numbers that no tensor tells (``groups``, ``num_features``, ``num_groups``).
         share: Let the copy share the tensors that are not sliced; for a trial that only runs forward.
 
     Raises:
@@ -104,7 +118,11 @@ def _prefill_empty_hooks(model: nn.Module, memo: dict[int, Any]) -> None:
 def _set_attribute_(modules: Mapping[str, nn.Module], name: str, number: int) -> None:
     """Set a number of one of PyTorch's own layers; what other modules call ``groups`` may mean something else."""
     owner, _, attribute = name.rpartition(".")
-    kinds = {"groups": nn.modules.conv._ConvNd, "num_features": nn.modules.batchnorm._NormBase}
+    kinds = {
+        "groups": nn.modules.conv._ConvNd,
+        "num_features": nn.modules.batchnorm._NormBase,
+        "num_groups": nn.GroupNorm,
+    }
     if isinstance(modules.get(owner), kinds[attribute]):
         setattr(modules[owner], attribute, number)
 
@@ -148,9 +166,8 @@ def _sync_attributes_(module: nn.Module) -> None:
         held = next((t for t in (module.weight, module.running_mean) if t is not None), None)
         module.num_features = len(held) if held is not None else module.num_features
     elif isinstance(module, nn.GroupNorm) and module.weight is not None:
-        module.num_groups = module.num_groups * len(module.weight) // module.num_channels
         module.num_channels = len(module.weight)
-    elif isinstance(module, nn.LayerNorm) and module.weight is not None:
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.weight is not None:
         module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.numel()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
@@ -15,7 +16,7 @@ from convslim.channels.groups import TensorInfo, build_graph
 from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.probe import Evidence, Mismatch, compare, kept_labels, trial_kept
 from convslim.channels.rules import RULES, by_tag
-from convslim.channels.slicing import attributes_of, sliced_copy, slices_of
+from convslim.channels.slicing import attributes_of, removable_macs, sliced_copy, slices_of
 from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors, record
 from convslim.channels.undisturbed import collector_paused
 from convslim.errors import ModelError
@@ -23,7 +24,13 @@ from convslim.errors import ModelError
 MAX_TRIALS = 64
 
 
-def trace(model: nn.Module, example_input: ExampleInput, *, rules: Mapping[str, Rule] | None = None) -> ChannelGraph:
+def trace(
+    model: nn.Module,
+    example_input: ExampleInput,
+    *,
+    rules: Mapping[str, Rule] | None = None,
+    approximate: bool = True,
+) -> ChannelGraph:
     """Find which channels of a network belong together.
 
     The model runs once without gradients in evaluation mode; its weights, flags, buffers, hooks and the random state
@@ -33,6 +40,8 @@ def trace(model: nn.Module, example_input: ExampleInput, *, rules: Mapping[str, 
         model: Any module whose forward runs on ``example_input``.
         example_input: A tensor, a tuple of positional arguments, or a dict of keyword arguments. Batch 1 is enough.
         rules: Rules for further operations, by name (``"mylib::myop"``), before the built-in ones.
+        approximate: False pins channels that others are normalized with (LayerNorm, means over channels, standardized
+            weights), so that every removal is exact. Otherwise their groups carry the reasons in ``approximations``.
 
     Returns:
         The channel groups, with producers, consumers, constraints, and reasons of pinned ones.
@@ -51,10 +60,36 @@ def trace(model: nn.Module, example_input: ExampleInput, *, rules: Mapping[str, 
         The idea of groups of coupled layers: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023.
     """
     with collector_paused():
-        return _trace(model, example_input, {**RULES, **(rules or {})})
+        return _trace(model, example_input, Walking({**RULES, **(rules or {})}, approximate))
 
 
-def _trace(model: nn.Module, example_input: ExampleInput, table: Mapping[str, Rule]) -> ChannelGraph:
+@dataclass(frozen=True)
+class Walking:
+    """How tapes are walked.
+
+    Attributes:
+        rules: The table of rules.
+        approximate: Whether channels that others are normalized with may go.
+        insist: Whether a choice that leaves its channels pinned is taken back while another one is untried.
+    """
+
+    rules: Mapping[str, Rule]
+    approximate: bool
+    insist: bool = False
+
+    def walk(self, tapes: Sequence[Tape], choices: Mapping[int, int]) -> list[Labeler]:
+        """One walk per tape over common labels; choices are of the first."""
+        walks: list[Labeler] = []
+        for tape in tapes:
+            sharing = walks[0] if walks else None
+            walks.append(
+                Labeler(self.rules, choices if not walks else None, sharing=sharing, approximate=self.approximate)
+            )
+            walks[-1].walk(tape, by_tag)
+        return walks
+
+
+def _trace(model: nn.Module, example_input: ExampleInput, walking: Walking) -> ChannelGraph:
     _check_model(model)
     tape = record(model, example_input)
     if tape.error is not None:
@@ -70,7 +105,23 @@ def _trace(model: nn.Module, example_input: ExampleInput, table: Mapping[str, Ru
         frozenset(name for name, _ in model.named_parameters()),
     )
     training, notes = _training_tape(model, example_input, tape, info)
-    return _settle(model, example_input, table, [tape, *training], info, notes)
+    run = _Run(model, example_input, [tape, *training], info, notes)
+    graph, stuck = _settle(run, walking)
+    if stuck:
+        # Where the features of attention heads are pinned, whole heads may go, or the features of the values alone.
+        graph = max(graph, _settle(run, replace(walking, insist=True))[0], key=removable_macs)
+    return graph
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What was recorded of a model."""
+
+    model: nn.Module
+    example_input: ExampleInput
+    tapes: Sequence[Tape]
+    info: TensorInfo
+    notes: Sequence[str]
 
 
 def _check_model(model: nn.Module) -> None:
@@ -103,26 +154,22 @@ def _doubled(tensor: Tensor) -> Tensor:
     return torch.cat([tensor, tensor]) if tensor.dim() else tensor
 
 
-def _settle(
-    model: nn.Module,
-    example_input: ExampleInput,
-    table: Mapping[str, Rule],
-    tapes: Sequence[Tape],
-    info: TensorInfo,
-    notes: Sequence[str],
-) -> ChannelGraph:
-    """Walk, try a removal, and take back what the model's code does not agree with, until it does."""
+def _settle(run: _Run, walking: Walking) -> tuple[ChannelGraph, bool]:
+    """Walk, try a removal, and take back what the model's code does not agree with, until it does.
+
+    Returns the graph, and whether dimensions were chosen to shrink that cannot, while others were not tried.
+    """
     choices: dict[int, int] = {}
     barrier, before = -1, ""
     for number in range(MAX_TRIALS):
-        labelers = _walk(table, tapes, choices)
+        labelers = _walk_freely(walking, run.tapes, choices)
         if barrier >= 0:
-            labelers[0].pin_before(tapes[0].calls[barrier])
-        evidence = Evidence(replace(tapes[0], result=None), labelers[0], table, dict(choices))
-        graph = build_graph(labelers, info, evidence, notes)
-        blamed = _try_removal(model, example_input, graph, evidence, by_line=number >= MAX_TRIALS // 2)
+            labelers[0].pin_before(run.tapes[0].calls[barrier])
+        evidence = Evidence(replace(run.tapes[0], result=None), labelers[0], walking.rules, dict(choices))
+        graph = build_graph(labelers, run.info, evidence, run.notes)
+        blamed = _try_removal(run.model, run.example_input, graph, evidence, by_line=number >= MAX_TRIALS // 2)
         if not blamed:
-            return graph
+            return graph, bool(_stuck_choices(labelers))
         for index in blamed:
             choices[index] = choices.get(index, 0) + 1
         if graph.structure == before:
@@ -130,20 +177,38 @@ def _settle(
             barrier = max(barrier, *blamed)
         before = graph.structure
     raise ModelError(
-        f"{type(model).__name__} still disagrees with its channel labels after {MAX_TRIALS} trial removals. "
+        f"{type(run.model).__name__} still disagrees with its channel labels after {MAX_TRIALS} trial removals. "
         "Please report the model; pin the layers concerned with a rule meanwhile."
     )
 
 
-def _walk(table: Mapping[str, Rule], tapes: Sequence[Tape], choices: Mapping[int, int]) -> list[Labeler]:
-    """One walk per tape over common labels; choices are of the first."""
-    first = Labeler(table, choices)
-    first.walk(tapes[0], by_tag)
-    walks = [first]
-    for tape in tapes[1:]:
-        walks.append(Labeler(table, sharing=first))
-        walks[-1].walk(tape, by_tag)
-    return walks
+def _walk_freely(walking: Walking, tapes: Sequence[Tape], choices: dict[int, int]) -> list[Labeler]:
+    """Walk; if wished until no choice of a dimension leaves all its channels pinned while another one is untried."""
+    while True:
+        labelers = walking.walk(tapes, choices)
+        stuck = _stuck_choices(labelers) if walking.insist else []
+        if not stuck:
+            return labelers
+        for index in stuck:
+            choices[index] = choices.get(index, 0) + 1
+
+
+def _stuck_choices(labelers: Sequence[Labeler]) -> list[int]:
+    """Calls whose chosen dimension cannot shrink anyway, such as the features of attention heads: heads may."""
+    lines = labelers[0].lines
+    if not any(chosen + 1 < options for _, chosen, options in lines.values()):
+        return []
+    classes = labelers[0].store.resolve()
+    pinned = np.zeros(int(classes.max()) + 1, dtype=bool)
+    pinned[0] = True
+    for labeler in labelers:
+        for labels, _ in labeler.pins:
+            pinned[classes[labels]] = True
+    return [
+        index
+        for index, (labels, chosen, options) in lines.items()
+        if chosen + 1 < options and pinned[classes[labels]].all()
+    ]
 
 
 def _try_removal(

@@ -160,7 +160,7 @@ def _shuffled(tensor: Tensor) -> Tensor:
 def _obstacle(call: OpCall, tape: Tape) -> str:
     """Why a constant cannot be given back to this layer; empty if it can."""
     if call.name not in ("convolution", "addmm", "mm"):
-        return "a product of activations has no bias"
+        return "what reads the constant has no bias"
     if call.name == "convolution" and call["transposed"]:
         return "a transposed convolution spreads the constant unevenly"
     name = _weight_name(call, tape)

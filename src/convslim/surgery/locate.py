@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from convslim.channels.labeler import Value
 from convslim.channels.probe import Evidence
-from convslim.surgery.masking import See
+from convslim.surgery.masking import See, restricted
 
 Run = Callable[[See], object]
 
@@ -36,7 +34,7 @@ def first_difference(
         if different or index >= num_operations or evidence.tape.calls[index].name.endswith(("empty", "empty_like")):
             return
         for out, value, found in zip(outs, evidence.labeler.flows[index], results[index], strict=False):
-            if _far(_restricted(out, value, stays), found, tolerance):
+            if _far(restricted(out, value.axes, stays), found, tolerance):
                 different.append(index)
 
     run_masked(see)
@@ -44,13 +42,6 @@ def first_difference(
         return ""
     call = evidence.tape.calls[different[0]]
     return f", first at operation {call.index}, {call.title} in {call.module or 'the model'} ({call.source})"
-
-
-def _restricted(out: Tensor, value: Value, stays: np.ndarray) -> Tensor:
-    """The kept channels of a result of the original."""
-    for dim, labels in value.axes.items():
-        out = out.index_select(dim, torch.as_tensor(np.flatnonzero(stays[labels]), device=out.device))
-    return out
 
 
 def _far(expected: Tensor, found: Tensor, tolerance: float) -> bool:

@@ -32,7 +32,8 @@ class PruningPlan:
         channels: Number of channels per group before.
         kept: Kept channel indices per group, ascending; every group of the graph is listed.
         slices: Kept positions by tensor name and dimension, for the axes that shrink.
-        attributes: Numbers that layers keep beside their tensors (``groups``, ``num_features``), by dotted name.
+        attributes: Numbers that layers keep beside their tensors (``groups``, ``num_features``, ``num_groups``), by
+            dotted name.
     """
 
     structure: str
@@ -196,7 +197,7 @@ def _count(value: Any) -> int:
 
 
 def _attribute(name: str) -> str:
-    if name.rpartition(".")[2] not in ("groups", "num_features"):
+    if name.rpartition(".")[2] not in ("groups", "num_features", "num_groups"):
         raise ValueError(f"{name!r} is not a number that plans set")
     return name
 

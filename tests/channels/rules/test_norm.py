@@ -1,9 +1,9 @@
-"""Normalization: per channel it is exact, over channels it pins."""
+"""Normalization: per channel it is exact, over channels it is approximate."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.sketch import X, conv, places, reasons, sketch, widths
+from tests.channels.sketch import X, conv, places, sketch, widths
 from torch import nn
 
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
@@ -70,18 +70,44 @@ def test_group_norm_of_single_channels_is_exact_and_its_number_follows():
     assert places(graph, "a")["norm.bias", 0] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_group_norm_over_several_channels_pins(groups):
-    graph = normed(nn.GroupNorm(groups, 4))
-    assert "group normalization mixes the statistics of several channels (aten.native_group_norm" in reasons(graph, "a")
+def test_normalization_groups_are_removed_whole_where_there_are_many():
+    graph = normed(nn.GroupNorm(2, 4))
+    assert places(graph, "a")["norm.weight", 0] == [[0, 1], [2, 3]]
+    assert graph.group("a").exact
 
 
-def test_layer_norm_over_channels_pins():
+def test_equal_positions_go_where_normalization_groups_are_few():
+    wide = sketch(
+        lambda net, x: net.head(net.norm(net.a(x))), a=conv(3, 12), norm=nn.GroupNorm(2, 12), head=conv(12, 2)
+    )
+    assert places(wide, "a")["norm.weight", 0] == [[c, c + 6] for c in range(6)]
+    assert [pin.reason for pin in wide.group("a").approximations] == ["group normalization runs over several channels"]
+
+
+def test_a_fixed_number_of_normalization_groups_leaves_equal_positions():
+    def run(net, x):
+        return net.head(F.group_norm(net.a(x), 4))
+
+    graph = sketch(run, a=conv(3, 8), head=conv(8, 2))
+    assert places(graph, "a")["a.weight", 0] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert not graph.group("a").exact
+
+
+def test_a_single_normalization_group_shrinks():
+    graph = normed(nn.GroupNorm(1, 4))
+    assert widths(graph) == {"a": 4}
+    assert not graph.group("a").exact
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(4), nn.RMSNorm(4)])
+def test_layer_norm_over_channels_is_approximate(norm):
     def run(net, x):
         return net.fc(net.norm(net.a(x).permute(0, 2, 3, 1)).mean((1, 2)))
 
-    graph = sketch(run, a=conv(3, 4), norm=nn.LayerNorm(4), fc=nn.Linear(4, 2))
-    assert "layer normalization runs over the channels (aten.native_layer_norm.default, in norm" in reasons(graph, "a")
+    graph = sketch(run, a=conv(3, 4), norm=norm, fc=nn.Linear(4, 2))
+    assert places(graph, "a")["norm.weight", 0] == [0, 1, 2, 3]
+    assert "runs over the channels (aten." in graph.explain("a")
+    assert not graph.group("a").exact
 
 
 def test_layer_norm_over_space_is_free():
@@ -100,15 +126,27 @@ def test_weight_norm_is_followed():
     }
 
 
-def test_weight_norm_over_the_inputs_pins_what_it_reads():
+def test_weight_norm_over_the_inputs_is_approximate_for_what_it_reads():
     net = nn.utils.parametrizations.weight_norm(conv(4, 2))
     graph = sketch(lambda net, x: net.head(net.a(x)), a=conv(3, 4), head=net)
-    assert "weight normalization runs over these channels" in reasons(graph, "a")
+    assert [pin.reason for pin in graph.group("a").approximations] == ["weight normalization runs over these channels"]
 
 
-def test_rms_over_channels_pins():
+def test_standardized_weights_are_approximate_for_what_they_read():
+    def run(net, x):
+        weight = F.batch_norm(net.w.reshape(1, len(net.w), -1), None, None, net.gain, training=True).reshape(
+            net.w.shape
+        )
+        return net.head(F.conv2d(net.a(x), weight))
+
+    graph = sketch(run, a=conv(3, 6), w=torch.randn(4, 6, 1, 1), gain=torch.ones(4), head=conv(4, 2))
+    assert {group.name: group.exact for group in graph.prunable}.get("a") is False
+    assert places(graph, "a")["w", 1] == [0, 1, 2, 3, 4, 5]
+
+
+def test_rms_over_channels_is_approximate():
     def run(net, x):
         x = net.a(x)
         return net.head(x * x.pow(2).mean(1, keepdim=True).rsqrt())
 
-    assert "mean runs over the channels" in reasons(sketch(run, a=conv(3, 4), head=conv(4, 2)), "a")
+    assert not sketch(run, a=conv(3, 4), head=conv(4, 2)).group("a").exact

@@ -1,10 +1,13 @@
-"""Reductions and scans: over space channels pass, over channels they are pinned."""
+"""Reductions and scans: over space channels pass; over channels they are read, approximate, or pinned."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from tests.channels.sketch import X, as_image, conv, places, reasons, sketch, widths
+from tests.micro.case import Micro
 from torch import nn
+
+from convslim import trace
 
 OVER = {
     "mean": lambda x, dim: x.mean(dim, keepdim=True),
@@ -33,6 +36,8 @@ ALONG = {
     "cummax": lambda x, dim: x.cummax(dim)[0],
 }
 KNOWN = set(OVER) - {"median", "count_nonzero"}
+STATISTICS = {"mean", "amax", "max", "min", "var", "std_mean", "softmax"}
+SUMS = {"sum", "linalg_vector_norm"}
 
 
 def network(operation, dim):
@@ -46,7 +51,22 @@ def test_over_space_the_channels_pass(dim, name):
     assert places(graph, "a") == {("a.weight", 0): [0, 1, 2, 3], ("head.weight", 1): [0, 1, 2, 3]}
 
 
-@pytest.mark.parametrize("name", [*OVER, *ALONG])
+@pytest.mark.parametrize("name", sorted(STATISTICS))
+@pytest.mark.parametrize("dim", [1, -3])
+def test_statistics_of_the_channels_are_approximate(dim, name):
+    (group,) = network((OVER | ALONG)[name], dim).prunable
+    assert [pin.reason for pin in group.approximations] == [f"{name} runs over the channels"]
+    assert not group.exact
+
+
+@pytest.mark.parametrize("name", sorted(SUMS))
+@pytest.mark.parametrize("dim", [1, -3])
+def test_a_sum_over_the_channels_is_exact(dim, name):
+    (group,) = network(OVER[name], dim).prunable
+    assert group.exact
+
+
+@pytest.mark.parametrize("name", [name for name in [*OVER, *ALONG] if name not in STATISTICS | SUMS])
 @pytest.mark.parametrize("dim", [1, -3])
 def test_over_channels_they_stay(dim, name):
     graph = network((OVER | ALONG)[name], dim)
@@ -74,10 +94,18 @@ def test_reducing_the_batch_keeps_the_channels():
     assert widths(graph) == {"a": 4}
 
 
-@pytest.mark.parametrize("total", [lambda x: x.mean(), lambda x: x.abs().max(), lambda x: x.sum((1, 2, 3)).sum()])
-def test_a_value_of_all_elements_pins(total):
+@pytest.mark.parametrize(
+    ("total", "exact"), [(lambda x: x.mean(), False), (lambda x: x.abs().max(), False), (lambda x: x.sum(), True)]
+)
+def test_a_value_of_all_elements_is_a_statistic_of_the_channels(total, exact):
     graph = sketch(lambda net, x: net.head((x := net.a(x)) / total(x)), a=conv(3, 4), head=conv(4, 2))
-    assert "runs over the channels" in reasons(graph, "a")
+    assert [group.exact for group in graph.prunable] == [exact]
+
+
+@pytest.mark.parametrize("steer", [lambda x: float(x.mean()), lambda x: 1.0 if x.sum() > 0 else 2.0])
+def test_a_number_that_steers_the_code_pins_what_it_depends_on(steer):
+    graph = sketch(lambda net, x: net.head((x := net.a(x)) * steer(x)), a=conv(3, 4), head=conv(4, 2))
+    assert "the code reads a number that depends on these channels (aten." in reasons(graph, "a")
 
 
 def test_maximum_of_two_tensors_is_no_reduction():
@@ -85,6 +113,14 @@ def test_maximum_of_two_tensors_is_no_reduction():
     assert graph.group("a").producers == ("a", "b")
 
 
-def test_normalizing_over_channels_pins():
+def test_unit_length_over_channels_is_exact_because_removed_ones_add_nothing():
     graph = sketch(lambda net, x: net.head(F.normalize(net.a(x), dim=1)), X, a=conv(3, 4), head=conv(4, 2))
-    assert "linalg_vector_norm runs over the channels" in reasons(graph, "a")
+    assert [group.exact for group in graph.prunable] == [True]
+
+
+def test_approximate_groups_can_be_forbidden():
+    net = Micro(lambda net, x: net.head((x := net.a(x)) - x.mean(1, keepdim=True)), a=conv(3, 4), head=conv(4, 2))
+    assert not trace(net.eval(), X).group("a").exact
+    pinned = trace(net, X, approximate=False).group("a")
+    assert pinned.exact
+    assert pinned.pins[0].reason == "mean runs over the channels"

@@ -2,8 +2,9 @@
 
 import math
 
-from convslim.channels.labeler import Axes, Labeler, Layer, Rule, vector
+from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.tape import OpCall
+from convslim.channels.values import Axes, Layer, vector
 
 
 def attention(call: OpCall, labeler: Labeler) -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from convslim.channels.labeler import Axes, Labeler, Rule, vector
+from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.tape import OpCall, TensorRef
+from convslim.channels.values import Axes, vector
 
 
 def is_pointwise(call: OpCall) -> bool:
@@ -20,14 +21,21 @@ def pointwise(call: OpCall, labeler: Labeler) -> None:
     shape = call.outs[0].shape
     axes = {dim: labels for dim in range(len(shape)) if (labels := _meet(call, labeler, operands, dim)) is not None}
     uniform = all(labeler.value(ref).uniform for ref in operands)
+    flat = [dim for dim in range(len(shape)) if _is_flat(labeler, operands, len(shape) - dim)]
     for out in call.outs:
         if out.shape == shape:
-            labeler.put(out, axes, uniform=uniform, origin=_origin(labeler, operands))
+            labeler.put(out, axes, uniform=uniform, flat=flat, origin=_origin(labeler, operands))
     if call.through_view:
         if axes or labeler.axes(operands[0]):
             labeler.write(call, operands[0], axes, _origin(labeler, operands))
         elif not uniform:
             _spoil_base(call, labeler)
+
+
+def _is_flat(labeler: Labeler, operands: tuple[TensorRef, ...], behind: int) -> bool:
+    """True if every operand is one value along the dimension that is ``behind`` from the end."""
+    dims = [(ref, len(ref.shape) - behind) for ref in operands]
+    return all(dim < 0 or ref.shape[dim] == 1 or labeler.value(ref).fits(dim) for ref, dim in dims)
 
 
 def _meet(call: OpCall, labeler: Labeler, operands: tuple[TensorRef, ...], dim: int) -> np.ndarray | None:
@@ -45,7 +53,7 @@ def _meet(call: OpCall, labeler: Labeler, operands: tuple[TensorRef, ...], dim: 
             continue
         labels = value.axes.get(own)
         if labels is None:
-            if not value.uniform and size > 1:
+            if not value.fits(own) and size > 1:
                 plain.append(value.origin)
         elif met is None:
             met = labels

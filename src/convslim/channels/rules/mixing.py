@@ -10,9 +10,10 @@ import math
 
 import numpy as np
 
-from convslim.channels.labeler import Axes, Labeler, Layer, Rule, vector
+from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.labels import Vector
 from convslim.channels.tape import OpCall, TensorRef
+from convslim.channels.values import Axes, Layer, vector
 
 
 def convolution(call: OpCall, labeler: Labeler) -> None:

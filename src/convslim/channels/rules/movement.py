@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from convslim.channels.labeler import Axes, Labeler, Rule, vector
+from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.labels import Vector
 from convslim.channels.tape import OpCall, TensorRef
+from convslim.channels.values import Axes, vector
 
 
-def _put_moved(call: OpCall, labeler: Labeler, axes: Axes, origin: str = "") -> None:
+def _put_moved(call: OpCall, labeler: Labeler, axes: Axes, origin: str = "", flat: Iterable[int] | None = None) -> None:
     value = labeler.value(call.inputs[0])
-    labeler.put(call.outs[0], axes, uniform=value.uniform, origin=origin or value.origin)
+    labeler.put(call.outs[0], axes, uniform=value.uniform, flat=flat or (), origin=origin or value.origin)
 
 
 def same(call: OpCall, labeler: Labeler) -> None:
     """clone, contiguous, detach, casts: nothing moves."""
-    _put_moved(call, labeler, labeler.axes(call.inputs[0]))
+    value = labeler.value(call.inputs[0])
+    _put_moved(call, labeler, value.axes, flat=value.flat)
 
 
 def permute(call: OpCall, labeler: Labeler) -> None:
@@ -51,9 +53,13 @@ def squeeze(call: OpCall, labeler: Labeler) -> None:
 
 
 def expand(call: OpCall, labeler: Labeler) -> None:
-    """New leading dimensions, and repetition of dimensions of size 1."""
-    lead = len(call.outs[0].shape) - len(call.inputs[0].shape)
-    _put_moved(call, labeler, {dim + lead: labels for dim, labels in labeler.axes(call.inputs[0]).items()})
+    """New leading dimensions, and repetition of dimensions of size 1: one value all along them."""
+    ref, shape = call.inputs[0], call.outs[0].shape
+    lead = len(shape) - len(ref.shape)
+    value = labeler.value(ref)
+    repeated = {dim for dim, size in enumerate(shape) if size > 1 and (dim < lead or ref.shape[dim - lead] == 1)}
+    axes = {dim + lead: labels for dim, labels in value.axes.items()}
+    _put_moved(call, labeler, axes, flat=repeated | {dim + lead for dim in value.flat})
 
 
 def repeat(call: OpCall, labeler: Labeler) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from convslim.channels.labeler import Axes, Labeler, Rule
+from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.labels import Vector, is_varying
 from convslim.channels.tape import OpCall
+from convslim.channels.values import Axes
 
 
 def repeat_labels(labels: Vector, times: int) -> Vector:
@@ -85,6 +86,7 @@ def shrink_one(call: OpCall, labeler: Labeler, grid: Vector) -> Axes:
         return {candidates[0]: _line(grid, candidates[0])}
     dim = labeler.decide(call, candidates[chosen], place=grid.ndim)
     line = _line(grid, dim)
+    labeler.note_line(call, line, chosen)
     shape = [-1 if axis == dim else 1 for axis in range(grid.ndim)]
     labeler.unite(np.broadcast_to(line.reshape(shape), grid.shape), grid, call)
     times = math.prod(size for axis, size in enumerate(grid.shape) if axis != dim)

@@ -1,8 +1,9 @@
 """Pooling, resizing and padding over space: channels pass, as long as they do not lie along the spatial dimensions."""
 
-from convslim.channels.labeler import Labeler, Rule, vector
+from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.rules.shape import repeat_labels
 from convslim.channels.tape import OpCall
+from convslim.channels.values import vector
 
 
 def _over_last(num_spatial: int) -> Rule:
