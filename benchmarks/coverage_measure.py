@@ -24,6 +24,7 @@ from coverage_subject import build, changes, fitting, state_of
 
 Tell = Callable[[dict[str, Any]], None]
 MIB = 2**20
+SINGLE = "everything is coupled into a single channel"
 OUTPUT = "the channels are an output of the network"
 
 
@@ -112,18 +113,20 @@ def groups_of(graph: ChannelGraph) -> dict[str, Any]:
     """Groups, channels, and what pins them; a group counts once, under the first reason that is not the output."""
     reasons: Counter[str] = Counter()
     samples: dict[str, str] = {}
+    open_groups = [group for group in graph.prunable if group.num_channels > 1]
     for group in graph.groups:
-        if group.pins:
-            pin = next((pin for pin in group.pins if pin.reason != OUTPUT), group.pins[0])
-            reasons[pin.reason] += 1
-            samples.setdefault(pin.reason, f"{group.name}: {pin}")
-    rough = [group for group in graph.prunable if getattr(group, "approximations", ())]
+        if group not in open_groups:
+            pin = next((pin for pin in group.pins if pin.reason != OUTPUT), None) or next(iter(group.pins), None)
+            reason = pin.reason if pin else SINGLE
+            reasons[reason] += 1
+            samples.setdefault(reason, f"{group.name}: {pin or '; '.join(group.constraints)}")
+    rough = [group for group in open_groups if group.approximations]
     return {
         "way": getattr(graph, "way", "class"),
         "groups": len(graph.groups),
-        "prunable": len(graph.prunable),
+        "prunable": len(open_groups),
         "channels": sum(group.num_channels for group in graph.groups),
-        "prunable_channels": sum(group.num_channels for group in graph.prunable),
+        "prunable_channels": sum(group.num_channels for group in open_groups),
         "approximate": len(rough),
         "approximations": dict(Counter(group.approximations[0].reason for group in rough).most_common(3)),
         "pins": dict(reasons.most_common()),
