@@ -16,10 +16,13 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
+from convslim.channels.program.assemble import is_program
+from convslim.channels.program.rewrite import arguments
+from convslim.channels.program.stepping import Stepping
 from convslim.channels.undisturbed import undisturbed
 from convslim.errors import ModelError
 
@@ -50,6 +53,7 @@ class OpCall:
         module_kind: That module's class name.
         source: ``file.py:12`` of the innermost code outside PyTorch.
         through_view: True if it wrote in place into a tensor that shares memory with another live one.
+        node: Name of the program's node that called it; empty for models of a user's class.
     """
 
     index: int
@@ -61,6 +65,7 @@ class OpCall:
     module_kind: str
     source: str
     through_view: bool
+    node: str = ""
 
     @cached_property
     def name(self) -> str:
@@ -99,6 +104,25 @@ class OpCall:
 
 
 @dataclass(frozen=True)
+class NodeCall:
+    """One node of a program that called ATen.
+
+    Attributes:
+        name: The node.
+        operation: The operation as the graph has it, ``aten.split_with_sizes``; it may run as several others.
+        written: Its arguments by schema name as the graph has them: numbers, or nodes that compute them.
+        args: The same as called, tensors replaced by :class:`TensorRef`.
+        outs: The tensors it returned.
+    """
+
+    name: str
+    operation: str
+    written: Mapping[str, Any]
+    args: Mapping[str, Any]
+    outs: tuple[TensorRef, ...]
+
+
+@dataclass(frozen=True)
 class Tape:
     """A recorded forward pass.
 
@@ -108,6 +132,7 @@ class Tape:
         outputs: Refs of all tensors in the model's output.
         result: The output itself, for comparing numbers.
         error: The exception that ended the pass early, or None.
+        nodes: Of a program, its nodes that called ATen.
     """
 
     calls: tuple[OpCall, ...]
@@ -115,6 +140,7 @@ class Tape:
     outputs: tuple[TensorRef, ...]
     result: Any
     error: Exception | None = None
+    nodes: tuple[NodeCall, ...] = ()
 
 
 class _Known:
@@ -150,6 +176,8 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.calls: list[OpCall] = []
+        self.nodes: list[NodeCall] = []
+        self.stepping = Stepping(model, self._note) if is_program(model) else None
         self.known = _Known()
         self._modules = {id(module): (name, type(module).__name__) for name, module in model.named_modules()}
         for name, tensor in named_tensors(model).items():
@@ -173,9 +201,16 @@ class _Recorder(TorchDispatchMode):
                     continue
                 writes_view = writes_view or self.known.shares_memory(leaf)
             outs.append(self.known.renew(leaf))
-        place = _place(self._modules)
-        self.calls.append(OpCall(len(self.calls), func, ref_args, ref_kwargs, tuple(outs), *place, writes_view))
+        running = self.stepping.running if self.stepping else None
+        place = (running.module, running.kind, running.source) if running else _place(self._modules)
+        node = running.node if running else ""
+        self.calls.append(OpCall(len(self.calls), func, ref_args, ref_kwargs, tuple(outs), *place, writes_view, node))
         return result
+
+    def _note(self, node: fx.Node, args: Mapping[str, Any], result: Any) -> None:
+        operation = str(node.target).rpartition(".")[0]
+        outs = tuple(self.known.get(leaf) for leaf in _tensors_in([result]))
+        self.nodes.append(NodeCall(node.name, operation, arguments(node), _replace(args, Tensor, self.known.get), outs))
 
 
 def _replace(arguments: Any, kind: type, by: Callable[[Any], Any]) -> Any:
@@ -245,11 +280,11 @@ def record(model: nn.Module, example_input: ExampleInput, *, training: bool = Fa
         given = tuple(recorder.known.get(leaf) for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor))
         try:
             with recorder:
-                result = model(*args, **kwargs)
+                result = (recorder.stepping or model)(*args, **kwargs)
         except Exception as error:
             return Tape(tuple(recorder.calls), given, (), None, error)
         outputs = tuple(recorder.known.get(leaf) for leaf in output_tensors(result))
-    return Tape(tuple(recorder.calls), given, outputs, result)
+    return Tape(tuple(recorder.calls), given, outputs, result, nodes=tuple(recorder.nodes))
 
 
 def output_tensors(result: Any) -> list[Tensor]:
