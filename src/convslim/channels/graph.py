@@ -6,7 +6,7 @@ what criteria score, what allocation divides a budget over, and what surgery car
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -113,21 +113,30 @@ class LayerCall:
     positions: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttributeCount:
-    """A number that a layer keeps beside its tensors and that counts channels, such as ``groups`` of a depthwise layer.
+    """A number beside the tensors that counts channels: ``groups`` of a depthwise layer, a size in a graph's view.
 
-    Its value is ``fixed`` plus, for every group, kept channels times positions per channel.
+    Its value is ``fixed`` plus, for every kept channel ``c`` of every group, ``times[group][c]``.
 
     Attributes:
-        name: Dotted module name and attribute, for example ``"features.1.conv.0.groups"``.
-        per_channel: Positions that one channel of a group accounts for, by group name.
+        name: Dotted module name and attribute, ``"features.1.conv.0.groups"``; or, in a model that is carried out as a
+            graph, the node and its argument, ``"split_3:split_sizes.0"``.
+        times: Positions that each channel of a group accounts for, shape ``(num_channels,)``, by group name.
         fixed: Positions that belong to no group.
     """
 
     name: str
-    per_channel: Mapping[str, int]
+    times: Mapping[str, npt.NDArray[np.int64]]
     fixed: int
+
+    def value(self, kept: Mapping[str, Sequence[int] | npt.NDArray[np.int64]]) -> int:
+        """The number for kept channels by group name; groups that are not named stay whole."""
+        stay = [
+            times[np.asarray(kept[group], dtype=np.int64)] if group in kept else times
+            for group, times in self.times.items()
+        ]
+        return self.fixed + sum(int(times.sum()) for times in stay)
 
 
 @dataclass(frozen=True, eq=False)

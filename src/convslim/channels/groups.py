@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from convslim.channels.constants import numbers_of
 from convslim.channels.graph import AttributeCount, ChannelGraph, ChannelGroup, LayerCall, ParamAxis, Pin, Role
 from convslim.channels.labeler import Labeler
 from convslim.channels.labels import Vector
@@ -74,6 +75,10 @@ def build_graph(
     )
     group_of = _group_of_class(axes, made, remarks, num_classes)
     groups = _groups(group_of, axes, labelers, classes, remarks)
+    counts = [
+        *itertools.chain.from_iterable(labeler.counts.items() for labeler in labelers),
+        *numbers_of(evidence.tape, first).items(),
+    ]
     touched = set(first.seeds)
     return ChannelGraph(
         structure=_structure(tensors, groups),
@@ -86,24 +91,34 @@ def build_graph(
         ),
         unused=tuple(sorted(name for name in tensors.parameters if name not in touched)),
         notes=tuple(notes),
-        attributes=_attributes(labelers, classes, group_of, groups),
+        attributes=_attributes(counts, classes, group_of, groups),
         evidence=evidence,
     )
 
 
 def _attributes(
-    labelers: Sequence[Labeler], classes: Vector, group_of: Vector, groups: Sequence[ChannelGroup]
+    counts: Iterable[tuple[str, Vector]], classes: Vector, group_of: Vector, groups: Sequence[ChannelGroup]
 ) -> tuple[AttributeCount, ...]:
+    _, _, place = _ordered(group_of)
     found = {}
-    for name, labels in itertools.chain.from_iterable(labeler.counts.items() for labeler in labelers):
-        own = group_of[classes[labels]]
-        numbers, positions = np.unique(own[own >= 0], return_counts=True)
-        per_channel = {
-            groups[number].name: int(count) // groups[number].num_channels
-            for number, count in zip(numbers, positions, strict=True)
+    for name, labels in counts:
+        own, channel = group_of[classes[labels]], place[classes[labels]]
+        times = {
+            groups[number].name: np.bincount(channel[own == number], minlength=groups[number].num_channels)
+            for number in np.unique(own[own >= 0])
         }
-        found[name] = AttributeCount(name, per_channel, int((own < 0).sum()))
+        found[name] = AttributeCount(name, times, int((own < 0).sum()))
     return tuple(found.values())
+
+
+def _ordered(group_of: Vector) -> tuple[Vector, Vector, Vector]:
+    """Classes by group, where each group starts among them, and the channel number of every class in its group."""
+    members = np.flatnonzero(group_of >= 0)
+    order = members[np.argsort(group_of[members], kind="stable")]
+    starts = np.searchsorted(group_of[order], np.arange(int(group_of.max(initial=-1)) + 2))
+    place = np.zeros(len(group_of), dtype=np.int64)
+    place[order] = np.arange(len(order)) - starts[group_of[order]]
+    return order, starts, place
 
 
 def _by_class(marked: Sequence[Sequence[tuple[Vector, Pin]]], classes: Vector, num_classes: int) -> PinSets:
@@ -149,11 +164,7 @@ def _groups(
     remarks: Remarks,
 ) -> tuple[ChannelGroup, ...]:
     num_groups = int(group_of.max(initial=-1)) + 1
-    members = np.flatnonzero(group_of >= 0)
-    order = members[np.argsort(group_of[members], kind="stable")]
-    starts = np.searchsorted(group_of[order], np.arange(num_groups + 1))
-    place = np.zeros(len(group_of), dtype=np.int64)
-    place[order] = np.arange(len(order)) - starts[group_of[order]]
+    order, starts, place = _ordered(group_of)
     produced, consumed = (
         _modules(labelers, "produced", classes, group_of),
         _modules(labelers, "consumed", classes, group_of),

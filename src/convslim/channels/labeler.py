@@ -54,6 +54,7 @@ class Labeler:
         self.consumed: list[Mark] = []
         self.constraints: list[Mark] = []
         self.layers: list[Layer] = []
+        self.node_counts: dict[str, Vector] = {}
         self.counts: dict[str, Vector] = {}
         self.flows: list[tuple[Value, ...]] = []
         self.reads: dict[int, list[tuple[int, int, Vector]]] = {}
@@ -199,7 +200,7 @@ class Labeler:
         self.produced.append(Mark(labels, call))
 
     def count(self, call: OpCall, attribute: str, labels: Vector) -> None:
-        """The calling module's attribute is the number of these channels."""
+        """The calling module's attribute is the number of these channels; so is the node's argument in a program."""
         self.counts.setdefault(f"{call.module}.{attribute}" if call.module else attribute, labels)
 
     def consume(self, call: OpCall, position: int, dim: int, labels: Vector, weight: Vector | None) -> None:
@@ -207,6 +208,8 @@ class Labeler:
         self.reads.setdefault(call.index, []).append((position, dim, labels))
         if weight is not None:
             self.consumed.append(Mark(weight, call))
+        if call.node:
+            self.node_counts[f"{call.node}:{attribute}"] = labels
 
     def choose(self, call: OpCall, num_options: int) -> int:
         """Which of several ways a call with a choice takes; ``num_options`` itself stands for pinning."""

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.channels.labels import Vector
+from convslim.channels.program.numbers import is_number_name, write_numbers_
 from convslim.channels.tape import named_tensors
 from convslim.errors import ModelError
 
@@ -63,16 +64,8 @@ def removable_macs(graph: ChannelGraph) -> int:
 
 
 def attributes_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -> dict[str, int]:
-    """New values of the layers' numbers that follow the kept channels, by dotted attribute name."""
-    return {
-        count.name: count.fixed
-        + sum(
-            times * (len(kept[group]) if group in kept else graph.group(group).num_channels)
-            for group, times in count.per_channel.items()
-        )
-        for count in graph.attributes
-        if any(group in kept for group in count.per_channel)
-    }
+    """New values of the numbers that follow the kept channels, by name; see :class:`AttributeCount`."""
+    return {count.name: count.value(kept) for count in graph.attributes if count.times.keys() & kept.keys()}
 
 
 def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int], *, share: bool = False) -> nn.Module:
@@ -81,7 +74,8 @@ def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int],
     Args:
         model: Left as it is.
         slices: Kept positions by tensor name and dimension.
-        attributes: New values of layers' numbers that no tensor tells (``groups``, ``num_features``, ``num_groups``).
+        attributes: New values of numbers that no tensor tells: layers' (``groups``, ``num_features``,
+            ``num_groups``) and, of programs, their graph's.
         share: Let the copy share the tensors that are not sliced; for a trial that only runs forward.
 
     Raises:
@@ -102,6 +96,8 @@ def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int],
     modules = dict(small.named_modules(remove_duplicate=False))
     for name, number in attributes.items():
         _set_attribute_(modules, name, number)
+    if isinstance(small, fx.GraphModule):
+        write_numbers_(small, {name: number for name, number in attributes.items() if is_number_name(name)})
     for name in _owners(small, {id(memo[id(tensors[name])]) for name in slices}):
         _sync_attributes_(modules[name])
     return small
@@ -123,7 +119,7 @@ def _set_attribute_(modules: Mapping[str, nn.Module], name: str, number: int) ->
         "num_features": nn.modules.batchnorm._NormBase,
         "num_groups": nn.GroupNorm,
     }
-    if isinstance(modules.get(owner), kinds[attribute]):
+    if isinstance(modules.get(owner), kinds.get(attribute, ())):
         setattr(modules[owner], attribute, number)
 
 
