@@ -31,12 +31,14 @@ class Pin:
         operation: The ATen operation, for example ``aten.softmax``; empty for pins that are not an operation's.
         module: Dotted module name in whose forward the operation ran.
         source: ``file.py:12`` of the user's code.
+        in_code: True if the reason is a number in Python code; written down as a graph, the model may do without.
     """
 
     reason: str
     operation: str = ""
     module: str = ""
     source: str = ""
+    in_code: bool = False
 
     def __str__(self) -> str:
         place = ", ".join(part for part in (self.operation, self.module and f"in {self.module}", self.source) if part)

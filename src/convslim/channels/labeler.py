@@ -15,7 +15,7 @@ import numpy as np
 from convslim.channels.graph import Pin
 from convslim.channels.labels import LabelStore, Vector
 from convslim.channels.tape import OpCall, Tape, TensorRef
-from convslim.channels.values import Axes, Layer, Mark, Value, View, vector
+from convslim.channels.values import PADDED, Axes, Layer, Mark, Value, View, vector
 
 Rule = Callable[[OpCall, "Labeler"], None]
 
@@ -84,7 +84,7 @@ class Labeler:
             self._made_by.setdefault(out.id, call)
         self._rules.get(call.name, fallback)(call, self)
         if self._choices.get(call.index, 0) and call.index not in self.options:
-            self.pin_reaching(call, "a number of channels is fixed in the code here")
+            self.pin_reaching(call, "a number of channels is fixed in the code here", in_code=True)
 
     def _all_static(self, call: OpCall) -> bool:
         return all(self.value(ref).static for ref in call.inputs)
@@ -133,7 +133,7 @@ class Labeler:
         self.store.unite(left, right)
         lone = np.concatenate([left[(right == 0) & (left != 0)], right[(left == 0) & (right != 0)]])
         if len(lone):
-            self.pin(lone, call, f"the channels meet {origin}, whose positions stay")
+            self.pin(lone, call, f"the channels meet {origin}, whose positions stay", origin == PADDED)
 
     def tie_parts(self, call: OpCall, labels: Vector, num_parts: int, text: str) -> None:
         """Equal positions of the equal parts of a dimension go together; ``text`` says why."""
@@ -141,10 +141,10 @@ class Labeler:
         self.unite(np.broadcast_to(grid[:1], grid.shape), grid, call)
         self.constrain(grid[0], call, text)
 
-    def pin(self, labels: Vector, call: OpCall, reason: str) -> None:
-        """These channels may not be removed."""
+    def pin(self, labels: Vector, call: OpCall, reason: str, in_code: bool = False) -> None:
+        """These channels may not be removed; ``in_code`` if only a number in Python code is in the way."""
         if labels.any():
-            self.pins.append((labels, Pin(reason, call.title, call.module, call.source)))
+            self.pins.append((labels, Pin(reason, call.title, call.module, call.source, in_code)))
 
     def renormalize(self, labels: Vector, call: OpCall, reason: str) -> None:
         """The call takes statistics over these channels: what is left of them is another function of the rest.
@@ -164,13 +164,13 @@ class Labeler:
             for labels in self.axes(ref).values():
                 self.pin(labels, call, reason)
 
-    def pin_reaching(self, call: OpCall, reason: str) -> None:
+    def pin_reaching(self, call: OpCall, reason: str, in_code: bool = False) -> None:
         """Pin the channels of the nearest tensors upstream that carry any: a matrix product may have ended them."""
         waiting, seen = [call], {call.index}
         while waiting:
             for ref in waiting.pop().inputs:
                 for labels in self.axes(ref).values():
-                    self.pin(labels, call, reason)
+                    self.pin(labels, call, reason, in_code)
                 maker = self._made_by.get(ref.id)
                 if not self.axes(ref) and maker is not None and maker.index not in seen:
                     seen.add(maker.index)

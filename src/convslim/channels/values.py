@@ -11,6 +11,7 @@ from convslim.channels.labels import Vector
 from convslim.channels.tape import OpCall, TensorRef
 
 Axes = dict[int, Vector]
+PADDED = "zero-padded channels"  # the origin of positions that padding adds along the channels
 
 
 @dataclass(frozen=True)

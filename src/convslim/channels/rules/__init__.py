@@ -15,6 +15,7 @@ from convslim.channels.rules import (
     mixing,
     movement,
     norm,
+    parts,
     reduce,
     shape,
     spatial,
@@ -25,6 +26,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         **create.RULES,
         **movement.RULES,
+        **parts.RULES,
         **shape.RULES,
         **elementwise.RULES,
         **spatial.RULES,

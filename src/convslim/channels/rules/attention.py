@@ -8,10 +8,9 @@ from convslim.channels.values import Axes, Layer, vector
 
 
 def attention(call: OpCall, labeler: Labeler) -> None:
-    """The value's features pass; those of query and key are pinned: their number is in the scale ``1/sqrt(E)``."""
+    """The value's features pass; those of query and key meet in a product and are scaled by ``1/sqrt(E)``."""
     query, key, value = call.inputs[:3]
-    for ref in (query, key):
-        labeler.pin_dims(call, ref, [len(ref.shape) - 1], "their number is in the scale of the attention")
+    _score(call, labeler)
     for ref in call.inputs[3:]:
         labeler.pin_dims(call, ref, range(len(ref.shape)), "the channels are an attention mask")
     for ref in (query, key, value):
@@ -25,6 +24,19 @@ def attention(call: OpCall, labeler: Labeler) -> None:
     labeler.put(call.outs[0], axes, origin=f"the output of {call.module or call.title}")
     pairs = math.prod(query.shape[:-1]) * key.shape[-2]
     labeler.layers.append(Layer(call, "", pairs * (query.shape[-1] + value.shape[-1])))
+
+
+def _score(call: OpCall, labeler: Labeler) -> None:
+    """``q k^T``: in a program the scale is a number of its own, so features may go; elsewhere it counts them."""
+    query, key = call.inputs[:2]
+    last = len(query.shape) - 1
+    if call.node and call["scale"] is not None:
+        labels = vector(labeler.axes(query), last, query.shape[last])
+        labeler.unite(labels, vector(labeler.axes(key), last, key.shape[last]), call)
+        labeler.consume(call, 0, last, labels, None)
+        return
+    for ref in (query, key):
+        labeler.pin_dims(call, ref, [last], "their number is in the scale of the attention")
 
 
 _FUSED = (

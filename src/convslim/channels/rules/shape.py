@@ -82,7 +82,7 @@ def shrink_one(call: OpCall, labeler: Labeler, grid: Vector) -> Axes:
     candidates = sorted(varying, key=lambda dim: (-grid.shape[dim], -dim))
     chosen = labeler.choose(call, len(candidates))
     if chosen == len(candidates):
-        labeler.pin(grid.reshape(-1), call, "the numbers of a view are fixed in the code")
+        labeler.pin(grid.reshape(-1), call, "the numbers of a view are fixed in the code", in_code=True)
         return {candidates[0]: _line(grid, candidates[0])}
     dim = labeler.decide(call, candidates[chosen], place=grid.ndim)
     line = _line(grid, dim)
