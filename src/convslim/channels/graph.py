@@ -18,6 +18,7 @@ from convslim.errors import PlanError, nearest
 
 if TYPE_CHECKING:
     from convslim.channels.probe import Evidence
+    from convslim.channels.program.assemble import Program
 
 Role = Literal["out", "in", "scale"]
 
@@ -155,6 +156,9 @@ class ChannelGraph:
         notes: Facts the user should know, for example that the training branch could not be traced.
         attributes: Numbers of layers that follow the kept channels beside the tensors.
         evidence: The recorded pass, against which surgery checks rewritten models.
+        way: ``"class"`` if plans are carried out on the user's class, ``"graph"`` on a graph of it.
+        way_reason: Why, as the end of a sentence.
+        program: The graph, for that way.
     """
 
     structure: str
@@ -166,6 +170,9 @@ class ChannelGraph:
     notes: tuple[str, ...] = ()
     attributes: tuple[AttributeCount, ...] = ()
     evidence: Evidence | None = field(default=None, repr=False)
+    way: Literal["class", "graph"] = "class"
+    way_reason: str = ""
+    program: Program | None = field(default=None, repr=False)
 
     @cached_property
     def _by_name(self) -> dict[str, ChannelGroup]:

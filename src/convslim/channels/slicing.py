@@ -50,9 +50,9 @@ def slices_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -
     return slices
 
 
-def removable_macs(graph: ChannelGraph) -> int:
-    """MACs of one example's layers that go if every prunable group keeps a single channel."""
-    smallest = slices_of(graph, {group.name: [0] for group in graph.prunable})
+def removable_macs(graph: ChannelGraph, kept_share: float = 0.0) -> int:
+    """MACs of one example's layers that go if every prunable group keeps this share of its channels, one at least."""
+    smallest = slices_of(graph, {g.name: np.arange(max(int(g.num_channels * kept_share), 1)) for g in graph.prunable})
     total = 0
     for call in graph.calls:
         if call.weight is not None:

@@ -19,6 +19,7 @@ from convslim.channels.rules import RULES, by_tag
 from convslim.channels.slicing import attributes_of, removable_macs, sliced_copy, slices_of
 from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors, record
 from convslim.channels.undisturbed import collector_paused
+from convslim.channels.ways import WAYS, choose_way
 from convslim.errors import ModelError
 
 MAX_TRIALS = 64
@@ -31,6 +32,7 @@ def trace(
     rules: Mapping[str, Rule] | None = None,
     approximate: bool = True,
 ) -> ChannelGraph:
+    ways: Sequence[str] = WAYS,
     """Find which channels of a network belong together.
 
     The model runs once without gradients in evaluation mode; its weights, flags, buffers, hooks and the random state
@@ -43,11 +45,14 @@ def trace(
         approximate: False pins channels that others are normalized with (LayerNorm, means over channels, standardized
             weights), so that every removal is exact. Otherwise their groups carry the reasons in ``approximations``.
 
+        ways: What plans may be carried out on: the model's ``"class"``, or, where numbers in its code hold channels
+            back, a ``"graph"`` of it. The result's ``way`` and ``way_reason`` say which was taken and why.
     Returns:
         The channel groups, with producers, consumers, constraints, and reasons of pinned ones.
 
     Raises:
-        ModelError: If the model fails on the example input.
+        ModelError: If the model fails on the example input, or ``ways`` names no way.
+        ExportError: If only the graph is allowed and the model cannot be written as one.
 
     Example:
         >>> import torch, convslim
@@ -60,7 +65,8 @@ def trace(
         The idea of groups of coupled layers: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023.
     """
     with collector_paused():
-        return _trace(model, example_input, Walking({**RULES, **(rules or {})}, approximate))
+        walking = Walking({**RULES, **(rules or {})}, approximate)
+        return choose_way(model, example_input, ways, lambda form: _trace(form, example_input, walking))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The layers of PyTorch that an exported graph took apart are called as layers again.
 
-A called layer keeps what its class does besides arithmetic: running statistics and their counter, training flags, hooks,
-numbers that code may set later (``momentum``).
+A called layer keeps what its class does besides arithmetic: running statistics and their counter, training flags,
+hooks, numbers that code may set later (``momentum``).
 """
 
 from __future__ import annotations

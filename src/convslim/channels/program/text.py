@@ -19,13 +19,12 @@ from torch import fx
 
 from convslim.errors import ArtifactError
 
+_OPERATORS = "getitem add sub mul floordiv truediv mod neg pow lt le gt ge eq ne and_ or_ not_"
+_SYMBOLIC = "sym_max sym_min sym_float sym_int sym_not sym_ite"
 _BUILTINS: dict[str, Callable[..., Any]] = {
-    **{
-        f"operator.{name}": getattr(operator, name)
-        for name in "getitem add sub mul floordiv truediv mod neg pow lt le gt ge eq ne and_ or_ not_".split()
-    },
+    **{f"operator.{name}": getattr(operator, name) for name in _OPERATORS.split()},
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc")},
-    **{f"torch.{name}": getattr(torch, name) for name in "sym_max sym_min sym_float sym_int sym_not sym_ite".split()},
+    **{f"torch.{name}": getattr(torch, name) for name in _SYMBOLIC.split()},
     **{name: getattr(builtins, name) for name in ("round", "int", "float", "min", "max")},
     "getattr": getattr,
 }

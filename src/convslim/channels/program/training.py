@@ -16,7 +16,7 @@ def training_twins(graph: fx.Graph, training: fx.Graph | None) -> dict[fx.Node, 
     """The node of the training graph for every node of the evaluation graph: the n-th of its kind in its module."""
     if training is None:
         return {}
-    found = {key: node for key, node in _numbered(training)}
+    found = dict(_numbered(training))
     return {node: found[key] for key, node in _numbered(graph) if key in found}
 
 

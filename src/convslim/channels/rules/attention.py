@@ -36,7 +36,8 @@ def _score(call: OpCall, labeler: Labeler) -> None:
         labeler.consume(call, 0, last, labels, None)
         return
     for ref in (query, key):
-        labeler.pin_dims(call, ref, [last], "their number is in the scale of the attention")
+        labels = vector(labeler.axes(ref), last, ref.shape[last])
+        labeler.pin(labels, call, "their number is in the scale of the attention", in_code=True)
 
 
 _FUSED = (

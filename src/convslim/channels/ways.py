@@ -1,0 +1,81 @@
+"""The user's class or a graph of it: which of the two a plan is carried out on.
+
+Numbers in Python code pin channels of the class that only the code holds back. Then the model is written down as a
+graph and traced again, and the graph is taken if clearly more can go. The class is worth much, so little more is not
+enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from convslim.channels.graph import ChannelGraph, Pin
+from convslim.channels.program.assemble import Program, assemble, describe, is_program
+from convslim.channels.program.export import export_program
+from convslim.channels.slicing import removable_macs
+from convslim.channels.tape import ExampleInput, named_tensors
+from convslim.errors import ExportError, ModelError
+
+WAYS = ("class", "graph")
+WORTH = 0.01  # of the MACs, at half of all channels: as much more must go before the user's class is given up
+
+Trace = Callable[[nn.Module], ChannelGraph]
+
+
+def choose_way(model: nn.Module, example_input: ExampleInput, ways: Sequence[str], trace: Trace) -> ChannelGraph:
+    """The graph of channels in the way that is allowed and frees more.
+
+    Args:
+        model: The user's model.
+        example_input: As for :func:`convslim.trace`.
+        ways: Allowed ways, ``"class"`` and ``"graph"``; with ``"graph"`` alone the model is always written as a graph.
+        trace: Traces a model in the form in which it is given.
+
+    Raises:
+        ModelError: If ``ways`` is empty or names another way.
+        ExportError: If only ``"graph"`` is allowed and the model cannot be written as one.
+    """
+    if not ways or any(way not in WAYS for way in ways):
+        raise ModelError(f"ways={tuple(ways)!r} must name one or both of {', '.join(map(repr, WAYS))}.")
+    if is_program(model):
+        return _as_graph(trace(model), describe(model), "the model is a graph already")
+    if "class" not in ways:
+        program = export_program(model, example_input)
+        return _as_graph(trace(assemble(program, named_tensors(model))), program, "the class was not among the ways")
+    graph = trace(model)
+    held = [pin for group in graph.groups for pin in group.pins if pin.in_code]
+    if not held:
+        return replace(graph, way_reason="no number in the model's code holds channels back")
+    if "graph" not in ways:
+        return replace(graph, way_reason=f"the graph was not among the ways; {_held(graph, held[0])}")
+    try:
+        program = export_program(model, example_input)
+        other = trace(assemble(program, named_tensors(model)))
+    except (ExportError, ModelError) as error:
+        return replace(graph, way_reason=f"{_held(graph, held[0])}, and the graph way failed: {error}")
+    return _better(graph, other, program, held[0])
+
+
+def _better(graph: ChannelGraph, other: ChannelGraph, program: Program, pin: Pin) -> ChannelGraph:
+    total = sum(call.positions * math.prod(graph.tensors[call.weight]) for call in graph.calls if call.weight)
+    shares = [removable_macs(each, kept_share=0.5) / max(total, 1) for each in (graph, other)]
+    numbers = f"half of the channels are {shares[1]:.1%} of the MACs as a graph, {shares[0]:.1%} in the model's class"
+    if shares[1] - shares[0] <= WORTH:
+        return replace(graph, way_reason=f"{_held(graph, pin)}, but a graph frees little more: {numbers}")
+    return _as_graph(other, program, f"{_held(graph, pin)}: {numbers}")
+
+
+def _held(graph: ChannelGraph, pin: Pin) -> str:
+    channels = sum(group.num_channels for group in graph.groups if any(each.in_code for each in group.pins))
+    return f"numbers in the code hold {channels} channels back, first {pin.module or 'the model'} ({pin.source})"
+
+
+def _as_graph(graph: ChannelGraph, program: Program, reason: str) -> ChannelGraph:
+    structure = hashlib.sha256(f"graph:{graph.structure}".encode()).hexdigest()
+    notes = (*graph.notes, *program.notes)
+    return replace(graph, structure=structure, notes=notes, way="graph", way_reason=reason, program=program)
