@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.channels.trace import trace
-from convslim.cli.console import out, say
+from convslim.cli.console import note, out, say
+from convslim.cli.inspect_table import groups_table
 from convslim.cli.network import build, example_input
-from convslim.measure.cost import Cost, cost
+from convslim.files import replace_text
+from convslim.report import WAYS, GraphRecord, graph_page, graph_record, share_text
 
 
 def inspect(
@@ -22,6 +22,10 @@ def inspect(
     ],
     shape: Annotated[str | None, typer.Option("--input", help="Input shape N,C,H,W.")] = None,
     group: Annotated[str | None, typer.Option(help="Explain one group, or all groups of one module.")] = None,
+    pinned: Annotated[bool, typer.Option("--pinned", help="List only the groups that may not be pruned.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with the groups as a graph.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
     ] = None,
@@ -35,80 +39,38 @@ def inspect(
 
       convslim inspect timm:resnet50 --group layer1.0.conv1
 
+      convslim inspect timm:res2net50_26w_4s --pinned --html res2net.html
+
       convslim inspect my_nets.py:small --input 1,3,64,64 --json
     """
-    network, example = build(model, option or []), example_input(model, shape)
-    graph, size = trace(network, example), cost(network, example)
+    if sum((group is not None, pinned, as_json)) > 1:
+        raise typer.BadParameter("--group, --pinned and --json exclude each other; --html goes with each of them.")
+    graph = trace(build(model, option or []), example_input(model, shape))
+    record = graph_record(graph, model)
     if group is not None:
         say(graph.explain(group))
     elif as_json:
-        say(json.dumps(_as_data(model, graph, size), indent=2))
+        say(record.model_dump_json(indent=2))
     else:
-        out().print(_table(model, graph))
-        _summary(graph, size)
+        console = out()
+        table, reasons = groups_table(record, pinned, console.width)
+        console.print(table)
+        say("\n".join([*reasons, *_summary(record)]))
+    if html is not None:
+        # With --json, standard output is for a program.
+        (note if as_json else say)(f"Page: {replace_text(html, graph_page(record))}")
 
 
-def _table(model: str, graph: ChannelGraph) -> Table:
-    table = Table(title=f"{model}: channel groups", title_justify="left")
-    table.add_column("group", overflow="fold")
-    table.add_column("channels", justify="right")
-    for heading in ("made by", "read by", "bound by, pinned by"):
-        table.add_column(heading, overflow="fold")
-    for group in graph.groups:
-        why = "; ".join([*group.constraints, *(f"pinned: {pin}" for pin in group.pins)])
-        table.add_row(group.name, str(group.num_channels), _brief(group.producers), _brief(group.consumers), why or "–")
-    return table
-
-
-def _brief(names: tuple[str, ...], limit: int = 3) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return (", ".join(names[:limit]) + more) or "–"
-
-
-def _summary(graph: ChannelGraph, size: Cost) -> None:
-    channels = sum(group.num_channels for group in graph.groups)
-    prunable = sum(group.num_channels for group in graph.prunable)
-    say(
-        f"{len(graph.prunable)} of {len(graph.groups)} groups and {prunable:,} of {channels:,} channels are "
-        f"prunable.\n{size.macs:,} MACs for one input, {size.params:,} parameters."
+def _summary(record: GraphRecord) -> Iterator[str]:
+    free = [group for group in record.groups if group.prunable]
+    approximate = sum(not group.exact for group in free)
+    extent = f" ({approximate} groups only approximately)" if approximate else ""
+    yield (
+        f"{len(free)} of {len(record.groups)} groups and {record.channels('prunable', 'approximate'):,} of "
+        f"{record.channels():,} channels are prunable{extent}."
     )
-    for name in graph.unused:
-        say(f"note: parameter {name} is not reached by the example input")
-    for text in graph.notes:
-        say(f"note: {text}")
-
-
-def _as_data(model: str, graph: ChannelGraph, size: Cost) -> dict[str, Any]:
-    return {
-        "model": model,
-        "structure": graph.structure,
-        "macs": size.macs,
-        "params": size.params,
-        "groups": [_group_data(group) for group in graph.groups],
-        "layers": [
-            {"module": layer.module, "operation": layer.operation, "macs": layer.macs, "params": layer.params}
-            for layer in size.layers
-        ],
-        "unused": list(graph.unused),
-        "notes": list(graph.notes),
-    }
-
-
-def _group_data(group: ChannelGroup) -> dict[str, Any]:
-    return {
-        "name": group.name,
-        "channels": group.num_channels,
-        "prunable": group.prunable,
-        "producers": list(group.producers),
-        "consumers": list(group.consumers),
-        "constraints": list(group.constraints),
-        "pins": [
-            {
-                "reason": pin.reason,
-                "operation": pin.operation,
-                "module": pin.module,
-                "source": Path(pin.source).name,
-            }
-            for pin in group.pins
-        ],
-    }
+    yield f"{share_text(record.macs_prunable, record.macs)} of the MACs depend on them."
+    yield f"{record.macs:,} MACs for one input, {record.params:,} parameters."
+    yield f"A pruned model {WAYS[record.way]}: {record.way_reason}."
+    yield from (f"note: parameter {name} is not reached by the example input" for name in record.unused)
+    yield from (f"note: {text}" for text in record.notes)

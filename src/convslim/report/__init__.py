@@ -1,6 +1,23 @@
-"""What a run measured: a JSON record and tables for the terminal."""
+"""What a run measured and what a trace found: JSON records, tables for the terminal, and a page for people."""
 
+from convslim.report.graph_drawing import share_text
+from convslim.report.graph_facts import graph_record
+from convslim.report.graph_headline import WAYS
+from convslim.report.graph_page import graph_page
+from convslim.report.graph_record import GraphRecord
 from convslim.report.record import LatencyRecord, Machine, RunRecord, StepRecord, versions
 from convslim.report.table import run_table
 
-__all__ = ["LatencyRecord", "Machine", "RunRecord", "StepRecord", "run_table", "versions"]
+__all__ = [
+    "WAYS",
+    "GraphRecord",
+    "LatencyRecord",
+    "Machine",
+    "RunRecord",
+    "StepRecord",
+    "graph_page",
+    "graph_record",
+    "run_table",
+    "share_text",
+    "versions",
+]

@@ -15,11 +15,19 @@ NARROWEST: Final = 134.0
 WIDEST: Final = 182.0
 LETTER: Final = 6.6
 CUT: Final = 9.0
+TALL: Final = 3.0
+"""Height by width from which a drawing is printed over several pages."""
 
-HEAD = """<defs>
-<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse"><path d="M0 0.5 8 4 0 7.5Z"/></marker>
-<marker id="tip-near" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse" markerUnits="userSpaceOnUse"><path d="M0 0.5 8 4 0 7.5Z"/></marker>
-<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6"/><path d="M0 0V6"/></pattern>
+MARKER: Final = (
+    'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" '
+    'orient="auto-start-reverse"><path d="M0 0.5 8 4 0 7.5Z"/></marker>'
+)
+DEFINITIONS: Final = f"""<defs>
+<marker id="tip" {MARKER}
+<marker id="tip-near" {MARKER}
+<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+<rect width="6" height="6"/><path d="M0 0V6"/>
+</pattern>
 </defs>"""
 
 
@@ -32,10 +40,11 @@ def draw_graph(record: GraphRecord) -> str:
     most = max((group.channels for group in record.groups), default=1)
     widths = [NARROWEST + (WIDEST - NARROWEST) * (group.channels / most) ** 0.5 for group in record.groups]
     layout = lay_out(list(record.links()), widths)
+    tall = ' class="tall"' if layout.height > TALL * layout.width else ""
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {layout.width:.0f} {layout.height:.0f}" '
+        f'<svg{tall} viewBox="0 0 {layout.width:.0f} {layout.height:.0f}" '
         f'width="{layout.width:.0f}" height="{layout.height:.0f}" role="group" aria-label="Channel groups as a graph">',
-        HEAD,
+        DEFINITIONS,
         '<g class="lines" aria-hidden="true">',
         *map(_line, layout.lines),
         "</g>",

@@ -36,7 +36,8 @@ def graph_record(graph: ChannelGraph, model: str) -> GraphRecord:
     return GraphRecord(
         model=model,
         structure=graph.structure,
-        way="class",
+        way=graph.way,
+        way_reason=graph.way_reason,
         macs=total.macs,
         macs_prunable=macs[-1],
         params=total.params,

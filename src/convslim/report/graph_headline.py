@@ -9,19 +9,14 @@ from typing import Final
 from convslim.report.graph_drawing import share_text
 from convslim.report.graph_record import GraphRecord
 
-WAYS: Final = {
-    "class": ("the model's own class", "Its Python code runs with fewer channels, so a pruned model keeps its class."),
-    "graph": (
-        "a graph module",
-        "Its Python code fixes numbers of channels, so a plan is carried out on the exported graph.",
-    ),
-}
+WAYS: Final = {"class": "keeps its class", "graph": "is a graph module"}
+"""What becomes of a model, by the way in which plans are carried out."""
 
 
 def headline(record: GraphRecord) -> str:
     """Cards and notes, as HTML."""
     cards = "\n".join(
-        f'<div><dt>{title}</dt><dd><strong>{value}</strong><span>{note}</span></dd></div>'
+        f"<div><dt>{title}</dt><dd><strong>{value}</strong><span>{note}</span></dd></div>"
         for title, value, note in _cards(record)
     )
     return f'<dl class="cards">\n{cards}\n</dl>\n{_groups_bar(record)}\n{_notes(record)}'
@@ -37,8 +32,7 @@ def _cards(record: GraphRecord) -> Iterator[tuple[str, str, str]]:
         _share(record.macs_prunable, record.macs),
         f"{magnitude(record.macs_prunable)} of {magnitude(record.macs)}",
     )
-    way, why = WAYS[record.way]
-    yield "A pruned model is", way, why
+    yield "A pruned model", WAYS[record.way], f"because {escape(record.way_reason)}"
 
 
 def _groups_bar(record: GraphRecord) -> str:
@@ -52,7 +46,7 @@ def _groups_bar(record: GraphRecord) -> str:
         f'<span class="{state}" style="flex-grow:{sum(found)}"></span>' for state, found in counts.items() if found
     )
     text = ", ".join(f"<b>{len(found):,}</b> {words[state]}" for state, found in counts.items())
-    return f'<div class="split" aria-hidden="true">{parts}</div>\n<p class="groups">{len(record.groups):,} groups: {text}</p>'
+    return f'<div class="split" aria-hidden="true">{parts}</div>\n<p>{len(record.groups):,} groups: {text}</p>'
 
 
 def _notes(record: GraphRecord) -> str:

@@ -15,15 +15,16 @@ from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 NODE_HEIGHT: Final = 40.0
 RANK_GAP: Final = 46.0
 NODE_GAP: Final = 18.0
 BUNDLE_WIDTH: Final = 8.0
-MOST_PER_RANK: Final = 8
+MOST_PER_RANK: Final = 7
 SWEEPS: Final = 12
-PLACINGS: Final = 40
+PLACINGS: Final = 30
 MARGIN: Final = 16.0
 
 Point = tuple[float, float]
@@ -117,15 +118,12 @@ class _Grid:
         self.rows: list[list[int]] = [[] for _ in range(max(ranks, default=-1) + 1)]
         self.heights = _heights(links, ranks)
         for row, nodes in zip(self.rows, _by_rank(ranks), strict=True):
-            # The node that most of the network hangs on stands in the middle; barycenters keep it there.
-            row += nodes
-            row.remove(spine := max(nodes, key=self.heights.__getitem__))
-            row.insert(len(row) // 2, spine)
+            row += _centered(nodes, self.heights)
         self.above: list[set[int]] = [set() for _ in ranks]
         self.below: list[set[int]] = [set() for _ in ranks]
         for link in links:
             items = self.items(link)
-            for upper, lower in zip(items, items[1:], strict=False):
+            for upper, lower in pairwise(items):
                 self.below[upper].add(lower)
                 self.above[lower].add(upper)
         self.x = [0.0] * len(self.widths)
@@ -165,7 +163,7 @@ class _Grid:
 
     def _crossings(self) -> int:
         total = 0
-        for upper, lower in zip(self.rows, self.rows[1:], strict=False):
+        for upper, lower in pairwise(self.rows):
             places = {item: place for place, item in enumerate(lower)}
             seen: list[int] = []
             for item in upper:
@@ -203,7 +201,7 @@ class _Grid:
         """Long lines stay straight before all else, then the lines that most of the network hangs on."""
         nodes = [end for end in ends if end < self.num_nodes]
         if len(nodes) < 2:
-            return 0.5 if nodes else 50.0
+            return 0.5 if nodes else 8.0
         return (1.0 + min(self.heights[node] for node in nodes)) ** 2
 
     def _place_row(self, row: list[int], from_above: bool, from_below: bool) -> None:
@@ -240,6 +238,15 @@ def _by_rank(ranks: Sequence[int]) -> list[list[int]]:
     for node, rank in enumerate(ranks):
         rows[rank].append(node)
     return rows
+
+
+def _centered(nodes: list[int], heights: Sequence[int]) -> list[int]:
+    """The nodes with the one that most of the network hangs on in the middle, where barycenters then keep it."""
+    spine = max(nodes, key=heights.__getitem__)
+    if sum(heights[node] == heights[spine] for node in nodes) > 1:
+        return nodes
+    others = [node for node in nodes if node != spine]
+    return [*others[: len(others) // 2], spine, *others[len(others) // 2 :]]
 
 
 def _heights(links: Sequence[tuple[int, int]], ranks: Sequence[int]) -> list[int]:

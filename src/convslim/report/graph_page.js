@@ -5,6 +5,7 @@
   const svg = canvas.querySelector("svg");
   const details = document.getElementById("details");
   const hint = details.firstElementChild;
+  const tools = document.querySelector(".tools");
   const nodes = [...svg.querySelectorAll(".node")];
   const lines = [...svg.querySelectorAll(".lines path")];
   const body = document.querySelector("table tbody");
@@ -17,8 +18,7 @@
   }
   const layers = new Map();
   for (const layer of record.layers) {
-    const known = layers.get(layer.module) ?? { macs: 0, params: 0 };
-    layers.set(layer.module, { macs: known.macs + layer.macs, params: known.params + layer.params });
+    layers.set(layer.module, (layers.get(layer.module) ?? 0) + layer.macs);
   }
   let chosen = null;
 
@@ -30,9 +30,14 @@
     return element;
   }
 
+  function code(name) {
+    const parts = name.split(/(?<=\.)/).flatMap((part) => [document.createElement("wbr"), part]);
+    return make("code", "", ...parts.slice(1));
+  }
+
   function percent(part, whole) {
     const share = whole ? (100 * part) / whole : 0;
-    return share > 0 && share < 0.1 ? "< 0.1 %" : `${share.toFixed(share > 0 && share < 9.95 ? 1 : 0)} %`;
+    return share > 0 && share < 0.1 ? "<\u00a00.1\u00a0%" : `${share.toFixed(share > 0 && share < 9.95 ? 1 : 0)}\u00a0%`;
   }
 
   function block(title, items) {
@@ -40,31 +45,40 @@
   }
 
   function layerItem(module) {
-    const item = make("li", "", make("code", module || "(the model itself)"));
-    const cost = layers.get(module);
-    if (cost && cost.macs) item.append(make("span", ` ${cost.macs.toLocaleString("en")} MACs`));
-    item.lastChild.className = "soft";
-    return item;
+    const macs = layers.get(module);
+    const cost = make("span", macs ? ` ${macs.toLocaleString("en")} MACs` : "");
+    cost.className = "soft";
+    return make("li", "", code(module || "(the model itself)"), cost);
   }
 
-  function placeItem(place) {
-    const item = make("li", place.reason);
-    for (const [word, value] of [["operation", place.operation], ["in module", place.module], ["line", place.source]]) {
-      if (value) item.append(make("div", `${word} `, make("code", value)));
+  // One item a reason, operation and line; the modules that share them together.
+  function placeItems(places) {
+    const found = new Map();
+    for (const place of places) {
+      const key = JSON.stringify([place.reason, place.operation, place.source]);
+      found.set(key, [...(found.get(key) ?? []), place]);
     }
-    for (const line of item.children) line.className = "soft";
-    return item;
+    return [...found.values()].map((same) => {
+      const item = make("li", same[0].reason);
+      const modules = same.map((place) => place.module).filter(Boolean);
+      for (const [word, names] of [["line", [same[0].source]], ["operation", [same[0].operation]], ["in", modules]]) {
+        const named = names.filter(Boolean).flatMap((name) => [", ", code(name)]).slice(1);
+        if (named.length) item.append(make("div", `${word} `, ...named));
+      }
+      for (const line of item.children) line.className = "soft";
+      return item;
+    });
   }
 
   function groupItem(number) {
-    const link = make("a", record.groups[number].name);
+    const link = make("a", "", ...code(record.groups[number].name).childNodes);
     link.href = `#node-${number}`;
     return make("li", "", link);
   }
 
   function axisItem(axis) {
     const times = axis.multiplicity > 1 ? `, ${axis.multiplicity} positions a channel` : "";
-    const item = make("li", "", make("code", axis.tensor), make("span", ` dim ${axis.dim}, ${axis.role}${times}`));
+    const item = make("li", "", code(axis.tensor), make("span", ` dim ${axis.dim}, ${axis.role}${times}`));
     item.lastChild.className = "soft";
     return item;
   }
@@ -81,7 +95,7 @@
         `(${percent(group.params, record.params)}).`,
     );
     numbers.className = "numbers";
-    const parts = [make("h3", group.name), tag, numbers];
+    const parts = [make("h3", "", ...code(group.name).childNodes), tag, numbers];
     if (number === chosen) {
       const close = make("button", "×");
       close.className = "close";
@@ -91,8 +105,8 @@
     }
     return [
       ...parts,
-      ...block("Pinned, because", group.pins.map(placeItem)),
-      ...block("Approximate, because", group.approximations.map(placeItem)),
+      ...block("Pinned, because", placeItems(group.pins)),
+      ...block("Approximate, because", placeItems(group.approximations)),
       ...block("Bound", group.constraints.map((sentence) => make("li", sentence))),
       ...block("Made by", group.producers.map(layerItem)),
       ...block("Read by", group.consumers.map(layerItem)),
@@ -133,7 +147,14 @@
     const box = nodes[number].getBoundingClientRect();
     const view = canvas.getBoundingClientRect();
     canvas.scrollLeft += box.x + box.width / 2 - view.x - view.width / 2;
-    canvas.scrollTop += box.y + box.height / 2 - view.y - view.height / 2;
+    // Above the middle, because on a phone the description covers the lower part.
+    canvas.scrollTop += box.y - view.y - view.height / 3;
+  }
+
+  function visit(number) {
+    choose(number);
+    tools.scrollIntoView();
+    reveal(number);
   }
 
   nodes.forEach((node, number) => {
@@ -150,10 +171,7 @@
     const link = event.target.closest('a[href^="#node-"]');
     if (!link || svg.contains(link)) return;
     event.preventDefault();
-    const number = Number(link.hash.slice(6));
-    choose(number);
-    document.getElementById("graph-heading").scrollIntoView();
-    reveal(number);
+    visit(Number(link.hash.slice(6)));
   });
   document.addEventListener("keydown", (event) => event.key === "Escape" && choose(null));
 
@@ -238,12 +256,10 @@
     body.append(...[...rows].sort((a, b) => (upwards ? 1 : -1) * compare(a, b)));
   }));
 
-  zoom(Math.min(1, Math.max(across(), 0.55)));
-  canvas.scrollLeft = (svg.clientWidth - canvas.clientWidth) / 2;
+  // Small enough to see much, large enough to read.
+  zoom(Math.min(1, Math.max(across(), canvas.clientWidth > 600 ? 0.7 : 0.6)));
+  if (nodes.length) reveal(0);
   canvas.scrollTop = 0;
   const linked = /^#node-(\d+)$/.exec(location.hash);
-  if (linked && nodes[linked[1]]) {
-    choose(Number(linked[1]));
-    reveal(chosen);
-  }
+  if (linked && nodes[linked[1]]) visit(Number(linked[1]));
 })();

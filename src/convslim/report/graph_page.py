@@ -36,7 +36,8 @@ def graph_page(record: GraphRecord) -> str:
     """The page as HTML text. Every name and sentence of the record is escaped.
 
     >>> record = GraphRecord(
-    ...     model="<small>", structure="", way="class", macs=0, macs_prunable=0, params=0, groups=(), layers=()
+    ...     model="<small>", structure="", way="class", way_reason="", macs=0, macs_prunable=0, params=0,
+    ...     groups=(), layers=(),
     ... )
     >>> "<h1>&lt;small&gt;</h1>" in graph_page(record), "<small>" in graph_page(record)
     (True, False)
@@ -90,16 +91,28 @@ def _reason(reason: Reason, record: GraphRecord) -> str:
 
 
 def _place(place: Place, record: GraphRecord) -> str:
-    line = f"<code>{escape(place.source)}</code>" if place.source else ""
-    operation = f"<code>{escape(place.operation)}</code>" if place.operation else ""
-    modules = f'in {_folded([f"<code>{escape(module)}</code>" for module in place.modules])}' if place.modules else ""
+    line, operation = _source(place.source), _code(place.operation)
+    modules = f"in {_folded([*map(_code, place.modules)])}" if place.modules else ""
     groups = _folded([_link(number, record.groups[number]) for number in place.groups])
     where = " ".join(filter(None, (line, operation, modules)))
-    return f"<li>{where}{': ' if where else ''}{groups}</li>"
+    return f"<li>{f'<div>{where}</div>' if where else ''}<div>{groups}</div></li>"
 
 
 def _link(number: int, group: GroupRecord) -> str:
-    return f'<a href="#node-{number}">{escape(group.name)}</a>'
+    return f'<a href="#node-{number}">{_breakable(group.name)}</a>'
+
+
+def _code(name: str) -> str:
+    return f"<code>{_breakable(name)}</code>" if name else ""
+
+
+def _source(line: str) -> str:
+    return f'<code class="source">{escape(line)}</code>' if line else ""
+
+
+def _breakable(name: str) -> str:
+    """A dotted name that may break behind its dots."""
+    return escape(name).replace(".", ".<wbr>")
 
 
 def _folded(items: Sequence[str]) -> str:
@@ -150,20 +163,21 @@ def _row(number: int, group: GroupRecord, record: GraphRecord) -> str:
 def _share(part: int, whole: int) -> str:
     share = part / whole if whole else 0.0
     return (
-        f'<td class="number bar" data-value="{part}" title="{part:,}" style="--share:{share:.4f}">'
-        f"{share_text(part, whole) if whole else '–'}</td>"
+        f'<td class="number" data-value="{part}" title="{part:,}"><span class="bar" style="--share:{share:.4f}">'
+        f"{share_text(part, whole) if whole else '–'}</span></td>"
     )
 
 
 def _names(names: Iterable[str]) -> str:
-    return _folded([f"<code>{escape(name)}</code>" for name in names]) or "–"
+    return _folded([_code(name or "(the model itself)") for name in names]) or "–"
 
 
 def _why(group: GroupRecord) -> str:
-    sentences = [
-        f"{escape(place.reason)}{f' <code>{escape(place.source)}</code>' if place.source else ''}"
-        for place in (*group.pins, *group.approximations)
-    ]
+    """Each reason once, with its lines of code."""
+    lines: dict[str, dict[str, None]] = {}
+    for place in (*group.pins, *group.approximations):
+        lines.setdefault(place.reason, {})[_source(place.source)] = None
+    sentences = [f"{escape(reason)} {', '.join(found)}".rstrip() for reason, found in lines.items()]
     return "<br>".join([*sentences, *map(escape, group.constraints)]) or "–"
 
 

@@ -13,7 +13,7 @@ Kind = Literal["pins", "approximations", "constraints"]
 
 @dataclass(frozen=True)
 class Place:
-    """One line of the user's code, or one operation, with the modules that run it and the groups (numbers) it concerns."""
+    """One line of the user's code or one operation, the modules that run it, and the groups (numbers) concerned."""
 
     source: str
     operation: str
@@ -35,7 +35,8 @@ def reasons(record: GraphRecord, kind: Kind) -> tuple[Reason, ...]:
     """All reasons of a kind, those of most channels first.
 
     >>> record = GraphRecord.model_validate({
-    ...     "model": "m", "structure": "", "way": "class", "macs": 0, "macs_prunable": 0, "params": 0, "layers": (),
+    ...     "model": "m", "structure": "", "way": "class", "way_reason": "", "macs": 0, "macs_prunable": 0,
+    ...     "params": 0, "layers": (),
     ...     "groups": [
     ...         {"name": name, "channels": 8, "prunable": False, "exact": True, "macs": 0, "params": 0,
     ...          "producers": [name], "consumers": [], "pins": [{"reason": "fixed", "source": "net.py:3"}]}

@@ -77,7 +77,8 @@ class GraphRecord(_Record):
     Attributes:
         model: The network's name.
         structure: The fingerprint that plans for this network carry.
-        way: How a plan is carried out: in the model's own ``"class"``, or on its exported ``"graph"``.
+        way: How a plan is carried out: in the model's own ``"class"``, or on a ``"graph"`` of it.
+        way_reason: Why, as the end of a sentence.
         macs: MACs of one sample.
         macs_prunable: Those that would go with all prunable channels.
         unused: Parameters that the example input does not reach.
@@ -86,7 +87,8 @@ class GraphRecord(_Record):
     format: int = 1
     model: str
     structure: str
-    way: str
+    way: Literal["class", "graph"]
+    way_reason: str
     macs: int
     macs_prunable: int
     params: int
