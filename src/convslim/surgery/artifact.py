@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from convslim.channels.program.assemble import Program, assemble, describe, is_program
 from convslim.channels.slicing import sliced_copy
 from convslim.channels.tape import named_tensors
 from convslim.errors import ArtifactError, ModelError
@@ -24,6 +25,7 @@ from convslim.surgery.plan import PruningPlan
 
 FORMAT = 1
 WEIGHTS, PLAN, RECORD, MANIFEST = "model.safetensors", "plan.json", "record.json", "artifact.json"
+GRAPH = "graph.json"
 
 
 def save(
@@ -33,10 +35,11 @@ def save(
     plan: PruningPlan | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a model to a folder that :func:`load` reads back with the unpruned model's factory.
+    """Write a model to a folder that :func:`load` reads back.
 
-    The folder holds ``model.safetensors``, ``artifact.json`` (format, class, the layers' numbers, checksums), and, if
-    given, ``plan.json`` and ``record.json``. It is written beside its place and moved there whole.
+    The folder holds ``model.safetensors``, ``artifact.json`` (format, class, the layers' numbers, checksums),
+    ``graph.json`` for a model that was carried out as a graph, and, if given, ``plan.json`` and ``record.json``. It is
+    written beside its place and moved there whole.
 
     Args:
         model: Any model, pruned or not.
@@ -73,7 +76,7 @@ def _check_place(path: Path) -> None:
     held = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
     if held and MANIFEST not in held:
         raise ArtifactError(f"{path} exists and is not a convslim artifact; choose an empty or new folder.")
-    strange = sorted(held - {WEIGHTS, PLAN, RECORD, MANIFEST})
+    strange = sorted(held - {WEIGHTS, GRAPH, PLAN, RECORD, MANIFEST})
     if strange:
         raise ArtifactError(
             f"{path} also holds {strange[0]!r}, which would be lost with the old artifact; "
@@ -87,6 +90,8 @@ def _write(folder: Path, model: nn.Module, plan: PruningPlan | None, record: Map
         for name, tensor in named_tensors(model).items()
     }
     save_file(tensors, folder / WEIGHTS)
+    if is_program(model):
+        (folder / GRAPH).write_text(json.dumps(describe(model).to_data()), encoding="utf-8")
     if plan is not None:
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
     if record is not None:
@@ -148,17 +153,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load(path: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
-    """Rebuild a saved model in the class that ``factory`` makes.
+def load(path: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
+    """Rebuild a saved model in the class that ``factory`` makes, or as the graph that was saved. Nothing is unpickled.
 
-    ``factory`` builds the unpruned model; its tensors take the saved shapes and values. Nothing is unpickled.
+    ``factory`` builds the unpruned model; its tensors take the saved shapes and values. A graph needs no factory.
 
     Args:
         path: A folder that :func:`save` wrote.
         factory: Makes the unpruned model, any weights.
 
     Raises:
-        ArtifactError: If files are missing, damaged, or not an artifact.
+        ArtifactError: If files are missing, damaged, not an artifact, or a factory is needed and none is given.
         ModelError: If the factory makes another architecture.
 
     Example:
@@ -178,13 +183,36 @@ def load(path: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
         tensors = load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{path / WEIGHTS} cannot be read: {error}.") from error
-    model = factory()
+    if (path / GRAPH).is_file():
+        return _load_graph(path / GRAPH, tensors)
+    if factory is None:
+        raise ArtifactError(
+            f"{path} holds a model of the class {manifest['class']}, not a graph; give load a factory that builds it "
+            "unpruned."
+        )
+    return _load_class(path, factory(), tensors, manifest["attributes"])
+
+
+def _load_graph(path: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}. Copy the whole folder again.") from error
+    try:
+        return assemble(Program.from_data(data), tensors)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+
+
+def _load_class(
+    path: Path, model: nn.Module, tensors: Mapping[str, Tensor], attributes: Mapping[str, int]
+) -> nn.Module:
     _adopt_biases_(model, tensors)
     own = named_tensors(model)
     _check_names(own.keys() ^ tensors.keys(), "tensor", path, model)
-    _check_names(manifest["attributes"].keys() - _attributes(model).keys(), "attribute", path, model)
+    _check_names(attributes.keys() - _attributes(model).keys(), "attribute", path, model)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    small = sliced_copy(model, _leading(own, shapes, path), manifest["attributes"])
+    small = sliced_copy(model, _leading(own, shapes, path), attributes)
     with torch.no_grad():
         for name, tensor in named_tensors(small).items():
             if tensor.dtype != tensors[name].dtype:
@@ -212,7 +240,7 @@ def _manifest(path: Path) -> dict[str, Any]:
             raise ArtifactError(f"{file} is missing; copy the whole folder again.")
         if _sha256(file) != expected:
             raise ArtifactError(f"{file} is not what was saved (checksum differs); copy the whole folder again.")
-    return {"attributes": attributes}
+    return {"attributes": attributes, "class": manifest.get("class", "")}
 
 
 def _adopt_biases_(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

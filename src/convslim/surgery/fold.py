@@ -23,6 +23,7 @@ from convslim.channels.labeler import Labeler
 from convslim.channels.labels import Vector
 from convslim.channels.probe import kept_labels
 from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors
+from convslim.surgery.form import planned_form
 from convslim.surgery.masking import Watching, run_under
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.verify import fitting_graph
@@ -78,6 +79,7 @@ def fold_(
     Raises:
         PlanError: If the plan was made for another model.
     """
+    model = planned_form(model, plan)
     graph = fitting_graph(model, plan, example_input, graph)
     evidence = graph.evidence
     assert evidence is not None, "a traced graph has evidence"
@@ -163,6 +165,8 @@ def _obstacle(call: OpCall, tape: Tape) -> str:
         return "what reads the constant has no bias"
     if call.name == "convolution" and call["transposed"]:
         return "a transposed convolution spreads the constant unevenly"
+    if any(node.name == call.node for node in tape.nodes):
+        return "the graph calls no layer there that could have a bias"
     name = _weight_name(call, tape)
     if not name:
         return "its weight is computed"

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from convslim.channels.graph import ChannelGraph, ChannelGroup
+from convslim.channels.program.assemble import Program
+from convslim.channels.program.numbers import is_number_name
 from convslim.channels.slicing import attributes_of, slices_of
 from convslim.errors import ArtifactError, PlanError
 from convslim.files import replace_text
@@ -32,8 +34,9 @@ class PruningPlan:
         channels: Number of channels per group before.
         kept: Kept channel indices per group, ascending; every group of the graph is listed.
         slices: Kept positions by tensor name and dimension, for the axes that shrink.
-        attributes: Numbers that layers keep beside their tensors (``groups``, ``num_features``, ``num_groups``), by
-            dotted name.
+        attributes: Numbers beside the tensors: those of layers (``groups``, ``num_features``, ``num_groups``) by dotted
+            name, those of a graph by node and argument (``"split_3:split_sizes.0"``).
+        program: The graph that the plan is carried out on; None for the user's class.
     """
 
     structure: str
@@ -41,6 +44,12 @@ class PruningPlan:
     kept: Mapping[str, tuple[int, ...]]
     slices: Mapping[str, Mapping[int, tuple[int, ...]]]
     attributes: Mapping[str, int]
+    program: Program | None = None
+
+    @property
+    def way(self) -> str:
+        """``"class"`` if the plan is carried out on the user's class, ``"graph"`` on a graph of it."""
+        return "class" if self.program is None else "graph"
 
     @property
     def removed(self) -> dict[str, int]:
@@ -56,8 +65,14 @@ class PruningPlan:
         """One plan for the original model that does what this plan and, on its result, ``second`` do.
 
         Raises:
-            PlanError: If ``second`` was made for a model that this plan does not lead to.
+            PlanError: If ``second`` was made for a model that this plan does not lead to, or for a graph of the class
+                that this plan leads to.
         """
+        if self.program is None and second.program is not None:
+            raise PlanError(
+                "The first plan is carried out on the model's class, the second on a graph of the result. "
+                'Trace the result with ways=("class",), or the original with ways=("graph",).'
+            )
         for name, total in second.channels.items():
             if name not in self.kept or len(self.kept[name]) != total:
                 left = len(self.kept[name]) if name in self.kept else "no"
@@ -70,7 +85,8 @@ class PruningPlan:
         for name, by_dim in second.slices.items():
             for dim, positions in by_dim.items():
                 slices.setdefault(name, {})[dim] = _compose(self.slices.get(name, {}).get(dim), positions)
-        return PruningPlan(self.structure, self.channels, kept, slices, {**self.attributes, **second.attributes})
+        attributes = {**self.attributes, **second.attributes}
+        return PruningPlan(self.structure, self.channels, kept, slices, attributes, self.program)
 
     def to_json(self) -> str:
         """The plan as JSON text."""
@@ -82,6 +98,7 @@ class PruningPlan:
                 "kept": {name: list(kept) for name, kept in self.kept.items()},
                 "slices": {n: {str(dim): list(k) for dim, k in by.items()} for n, by in self.slices.items()},
                 "attributes": dict(self.attributes),
+                "program": None if self.program is None else self.program.to_data(),
             }
         )
 
@@ -104,10 +121,11 @@ class PruningPlan:
                     str(name): {_dim(dim): _positions(kept) for dim, kept in by_dim.items()}
                     for name, by_dim in data["slices"].items()
                 },
-                attributes={_attribute(name): _count(number) for name, number in data["attributes"].items()},
+                attributes={_attribute(name): _number(name, number) for name, number in data["attributes"].items()},
+                program=Program.from_data(data["program"]) if data.get("program") else None,
             )
             _check_counts(plan)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArtifactError) as error:
             raise PlanError(f"This is not a pruning plan: {type(error).__name__}: {error}.") from error
         return plan
 
@@ -156,6 +174,7 @@ def make_plan(graph: ChannelGraph, kept: Mapping[str, Sequence[int]]) -> Pruning
         kept={group.name: chosen.get(group.name, tuple(range(group.num_channels))) for group in graph.groups},
         slices={name: {dim: tuple(k.tolist()) for dim, k in by_dim.items()} for name, by_dim in slices.items()},
         attributes=attributes_of(graph, losing),
+        program=graph.program,
     )
 
 
@@ -196,8 +215,13 @@ def _count(value: Any) -> int:
     return value
 
 
+def _number(name: str, value: Any) -> int:
+    """Layers count from 1; a graph may also hold a position or an amount of padding that came down to 0."""
+    return 0 if is_number_name(name) and value == 0 and not isinstance(value, bool) else _count(value)
+
+
 def _attribute(name: str) -> str:
-    if name.rpartition(".")[2] not in ("groups", "num_features", "num_groups"):
+    if not is_number_name(name) and name.rpartition(".")[2] not in ("groups", "num_features", "num_groups"):
         raise ValueError(f"{name!r} is not a number that plans set")
     return name
 

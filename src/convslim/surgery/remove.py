@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import fx, nn
 
 from convslim.channels.graph import ChannelGraph
+from convslim.channels.program.numbers import is_number_name, numbers_in
 from convslim.channels.slicing import sliced_copy
 from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.channels.undisturbed import collector_paused
 from convslim.errors import PlanError
+from convslim.surgery.form import planned_form
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.verify import TOLERANCE, Certificate, fitting_graph, verify
 
@@ -31,7 +33,9 @@ def remove(
     graph: ChannelGraph | None = None,
     tolerance: float = TOLERANCE,
 ) -> nn.Module:
-    """A new model of the user's own class without the channels that the plan removes, proven before it is returned.
+    """A new model without the channels that the plan removes, proven before it is returned.
+
+    It is of the user's own class, or, if the plan's way is ``"graph"``, a ``torch.fx.GraphModule`` with the same names.
 
     Args:
         model: Left as it is.
@@ -65,6 +69,7 @@ def carry_out(
 ) -> Removal:
     """Like :func:`remove`, with the certificate."""
     with collector_paused():
+        model = planned_form(model, plan)
         graph = fitting_graph(model, plan, example_input, graph)
         small = rebuild(model, plan)
         return Removal(small, verify(model, small, plan, example_input, graph=graph, tolerance=tolerance))
@@ -79,8 +84,9 @@ def rebuild(model: nn.Module, plan: PruningPlan) -> nn.Module:
     Raises:
         PlanError: If a tensor or module of the plan is missing, or a tensor too small.
     """
+    model = planned_form(model, plan)
     tensors = named_tensors(model)
-    strange = sorted({name.rpartition(".")[0] for name in plan.attributes} - dict(model.named_modules()).keys())
+    strange = _strange_numbers(model, plan)
     if strange:
         raise PlanError(f"The plan sets a number of {strange[0]!r}, which {type(model).__name__} does not have.")
     for name, by_dim in plan.slices.items():
@@ -94,3 +100,11 @@ def rebuild(model: nn.Module, plan: PruningPlan) -> nn.Module:
                     "Give the unpruned model that the plan was made for."
                 )
     return sliced_copy(model, plan.slices, plan.attributes)
+
+
+def _strange_numbers(model: nn.Module, plan: PruningPlan) -> list[str]:
+    """Layers and graph numbers that the plan sets and the model does not have."""
+    layers = {name.rpartition(".")[0] for name in plan.attributes if not is_number_name(name)}
+    numbers = {name for name in plan.attributes if is_number_name(name)}
+    known = numbers_in(model.graph) if isinstance(model, fx.GraphModule) else set()
+    return sorted(layers - dict(model.named_modules()).keys()) + sorted(numbers - known)

@@ -19,6 +19,7 @@ from convslim.channels.probe import compare, kept_labels
 from convslim.channels.tape import ExampleInput, Tape, as_arguments, output_tensors, record
 from convslim.channels.trace import trace
 from convslim.errors import PlanError, VerificationError
+from convslim.surgery.form import planned_form
 from convslim.surgery.locate import first_difference
 from convslim.surgery.masking import See, run_masked, run_watched
 from convslim.surgery.plan import PruningPlan
@@ -69,6 +70,7 @@ def verify(
         PlanError: If the plan was made for another model.
         VerificationError: If the two differ; the message says where first.
     """
+    model = planned_form(model, plan)
     graph = fitting_graph(model, plan, example_input, graph)
     evidence = graph.evidence
     assert evidence is not None, "a traced graph has evidence"
@@ -113,7 +115,7 @@ def fitting_graph(
 ) -> ChannelGraph:
     """The graph of ``model`` with evidence, checked to be the one that ``plan`` was made for."""
     if graph is None or graph.evidence is None or not _saw(graph.evidence.tape, example_input):
-        graph = trace(model, example_input)
+        graph = trace(model, example_input, ways=(plan.way,))
     if graph.structure != plan.structure:
         raise PlanError(
             f"The plan was made for another model (structure {plan.structure[:12]}, this {type(model).__name__} has "

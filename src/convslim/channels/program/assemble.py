@@ -101,6 +101,7 @@ def assemble(program: Program, tensors: Mapping[str, Tensor]) -> fx.GraphModule:
     built._modules, built._parameters = root._modules, root._parameters
     built._buffers, built._non_persistent_buffers_set = root._buffers, root._non_persistent_buffers_set
     built.training = root.training
+    built.graph.lint()
     built.meta[_MARK] = {"kind": program.kind, "notes": list(program.notes)}
     return built
 

@@ -195,7 +195,6 @@ def _rewrite_(graph: fx.Graph, model: nn.Module, twins: dict[fx.Node, fx.Node]) 
     for node in graph.nodes:
         path, kind = place(node)
         node.meta = {"module": path, "kind": kind, "source": source(node)}
-    graph.lint()
 
 
 def _check(model: nn.Module, program: Program, given: Arguments, attempt: _Attempt) -> None:

@@ -23,13 +23,16 @@ def is_number_name(name: str) -> bool:
     return node.isidentifier() and argument.isidentifier() and (not place or place.isdecimal())
 
 
-def has_number(graph: fx.Graph, name: str) -> bool:
-    """True if a node of the graph holds such a number."""
-    owner, argument, place = _parts(name)
-    node = next((node for node in graph.nodes if node.name == owner), None)
-    if node is None or not isinstance(node.target, torch._ops.OpOverload):
-        return False
-    return isinstance(number_at(arguments(node), argument, place), int)
+def numbers_in(graph: fx.Graph) -> set[str]:
+    """Names of all numbers that nodes of the graph hold."""
+    found = set()
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload):
+            for argument, value in arguments(node).items():
+                values = enumerate(value) if isinstance(value, list | tuple) else [("", value)]
+                names = [f"{node.name}:{argument}.{place}".rstrip(".") for place, v in values if isinstance(v, int)]
+                found.update(names)
+    return found
 
 
 def number_at(named: Mapping[str, Any], argument: str, place: str) -> Any:
