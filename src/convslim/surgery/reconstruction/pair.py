@@ -1,0 +1,166 @@
+"""The original and the smaller network, side by side at the same layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from convslim.channels.graph import ChannelGraph
+from convslim.channels.probe import kept_labels
+from convslim.channels.tape import ExampleInput, TensorRef, as_arguments
+from convslim.channels.trace import trace
+from convslim.channels.values import Value
+from convslim.errors import DataError, ModelError
+from convslim.surgery.plan import PruningPlan
+from convslim.surgery.reconstruction.replay import Replay, replays
+from convslim.surgery.reconstruction.sites import Layers, Site
+
+Batches = Iterable[ExampleInput]
+
+
+def listed(batches: Batches) -> list[ExampleInput]:
+    """The batches in a list, at least one.
+
+    Raises:
+        DataError: If there is none.
+    """
+    found = list(batches)
+    if not found:
+        raise DataError("There is no calibration batch; give a few hundred images, for example [images[:100], ...].")
+    return found
+
+
+def num_images(batch: ExampleInput) -> int:
+    """Size of the first dimension of the first tensor."""
+    leaves = [leaf for leaf in tree_flatten(as_arguments(batch))[0] if isinstance(leaf, Tensor)]
+    return len(leaves[0])
+
+
+def graph_for(model: nn.Module, graph: ChannelGraph, running: Replay, batch: ExampleInput) -> ChannelGraph:
+    """The graph if its recorded pass ran the operations of the replay, else one traced on the batch.
+
+    Raises:
+        ModelError: If the model has other channel groups on the batch.
+    """
+    if _same(graph, running):
+        return graph
+    fresh = trace(model, batch)
+    if fresh.structure != graph.structure or not _same(fresh, running):
+        raise ModelError(
+            f"{type(model).__name__} couples its channels otherwise on the calibration batches than in its graph. "
+            "Trace it with an example input like them."
+        )
+    return fresh
+
+
+def _same(graph: ChannelGraph, running: Replay) -> bool:
+    evidence = graph.evidence
+    return evidence is not None and [c.func for c in evidence.tape.calls] == [c.func for c in running.calls]
+
+
+class Flow:
+    """Which channels the tensors of a replay carry.
+
+    Args:
+        graph: Of the network that runs.
+        running: Its replay, whose operations are those of the graph's evidence.
+    """
+
+    def __init__(self, graph: ChannelGraph, running: Replay) -> None:
+        assert graph.evidence is not None, "a traced graph has evidence"
+        self.labeler = graph.evidence.labeler
+        self._values = {
+            out.id: value
+            for call, values in zip(running.calls, self.labeler.flows, strict=True)
+            for out, value in zip(call.outs, values, strict=True)
+        }
+
+    def value(self, ref: TensorRef) -> Value:
+        """Labels of a tensor by dimension."""
+        return self._values.get(ref.id, Value())
+
+    def kept(self, tensor: Tensor, ref: TensorRef, stays: npt.NDArray[np.bool_]) -> Tensor:
+        """A tensor of the original with only the channels whose labels stay."""
+        for dim, labels in self.value(ref).axes.items():
+            if not stays[labels].all():
+                index = torch.from_numpy(np.flatnonzero(stays[labels])).to(tensor.device)
+                tensor = tensor.index_select(dim, index)
+        return tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A layer of both networks on one batch.
+
+    Attributes:
+        first, num_images: Number of the batch's first image, and how many there are.
+        features: What the smaller network's layer reads.
+        target: What the original's layer gives, kept channels only.
+        lag: What is added behind the layer: original, kept channels only, minus smaller network; or None.
+    """
+
+    first: int
+    num_images: int
+    features: Tensor
+    target: Tensor
+    lag: Tensor | None
+
+
+class Pair:
+    """Both networks, advanced in step over all batches.
+
+    Args:
+        model: The original.
+        small: Without the channels that the plan removes.
+        plan: Leads from one to the other.
+        batches: Calibration inputs.
+        graph: The original's.
+
+    Raises:
+        ModelError: If the two do not run the same layers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        small: nn.Module,
+        plan: PruningPlan,
+        batches: Sequence[ExampleInput],
+        graph: ChannelGraph,
+    ) -> None:
+        self._originals, self._smalls = replays(model, batches), replays(small, batches)
+        sizes = [num_images(batch) for batch in batches]
+        self.num_images = sum(sizes)
+        self._spans = list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True))
+        graph = graph_for(model, graph, self._originals[0], batches[0])
+        self._flow = Flow(graph, self._originals[0])
+        self._stays = kept_labels(graph, self._flow.labeler, plan.kept)
+        self.layers = Layers(self._smalls[0].tape)
+        originals = Layers(self._originals[0].tape).sites
+        if [site.weight for site in originals] != [site.weight for site in self.layers.sites]:
+            raise ModelError(
+                f"The smaller {type(small).__name__} runs other layers than the original, so they cannot be compared "
+                "layer by layer."
+            )
+        self._original_of = {site.index: own for site, own in zip(self.layers.sites, originals, strict=True)}
+
+    def at(self, site: Site) -> Iterator[Seen]:
+        """Advance every batch to a layer of the smaller network, and show what is there."""
+        own = self._original_of[site.index]
+        if own.addend is None:
+            site = replace(site, addend=None)
+        for span, original, small in zip(self._spans, self._originals, self._smalls, strict=True):
+            original.advance(own.index)
+            small.advance(site.index)
+            target = self._flow.kept(original.result(own.index), own.output, self._stays)
+            lag = None
+            if own.addend is not None and site.addend is not None:
+                known = self._flow.kept(original.value(own.addend), own.addend, self._stays)
+                lag = known - small.value(site.addend)
+            yield Seen(*span, small.value(site.features), target, lag)

@@ -1,0 +1,173 @@
+"""Running a recorded pass again, one operation at a time, for many batches side by side.
+
+A reconstruction looks at one layer of the network on all calibration images before it goes on to the next one. So every
+batch has a replay of its own, which holds the tensors that are alive at the current place of the tape and nothing
+else: a tensor is dropped after the last operation that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from convslim.channels.tape import ExampleInput, OpCall, Tape, TensorRef, as_arguments, named_tensors, record
+from convslim.errors import ModelError
+from convslim.surgery.masking import Watching, run_under
+
+_STEERING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2")
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a network does with inputs of given shapes.
+
+    Attributes:
+        tape: The recorded operations.
+        constants: Tensors that the operations read and that are neither parameters nor made by another operation.
+        dropped: After each operation, numbers of the tensors that nothing reads any more.
+    """
+
+    tape: Tape
+    constants: Mapping[int, Tensor]
+    dropped: Sequence[Sequence[int]]
+
+
+def program(model: nn.Module, example_input: ExampleInput) -> Program:
+    """Record a network on a batch.
+
+    Raises:
+        ModelError: If the network fails on the batch, or its operations depend on the values in it.
+    """
+    tape = record(model, example_input)
+    if tape.error is not None:
+        raise ModelError(
+            f"{type(model).__name__} fails on a calibration batch: {type(tape.error).__name__}: {tape.error}. "
+            "Give batches as the network takes them."
+        ) from tape.error
+    for call in tape.calls:
+        if call.name in _STEERING:
+            raise ModelError(
+                f"{call.title} in {call.module or 'the model'} ({call.source}) makes the model's operations depend on "
+                "the values of its input, so they cannot be run layer by layer. Reconstruct without that branch."
+            )
+    reader = _Constants(tape)
+    run_under(reader, model, example_input)
+    return Program(tape, reader.found, _dropped(tape))
+
+
+class _Constants(Watching):
+    """Keeps the tensors that come from nowhere on the tape."""
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        made = {out.id for call in tape.calls for out in call.outs} | {ref.id for ref in tape.model_inputs}
+        self._foreign = [
+            [(place, ref) for place, ref in enumerate(call.inputs) if not ref.name and ref.id not in made]
+            for call in tape.calls
+        ]
+        self.found: dict[int, Tensor] = {}
+
+    def prepare(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if self._foreign[self.index]:
+            tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+            for place, ref in self._foreign[self.index]:
+                self.found.setdefault(ref.id, tensors[place].clone())
+        return args, kwargs
+
+
+def _dropped(tape: Tape) -> list[list[int]]:
+    last: dict[int, int] = {}
+    for call in tape.calls:
+        for ref in (*call.inputs, *call.outs):
+            last[ref.id] = call.index
+    for ref in tape.outputs:
+        last.pop(ref.id, None)
+    dropped: list[list[int]] = [[] for _ in tape.calls]
+    for number, index in last.items():
+        dropped[index].append(number)
+    return dropped
+
+
+class Replay:
+    """One batch on its way through a network.
+
+    Attributes:
+        place: Index of the next operation.
+    """
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor], example_input: ExampleInput) -> None:
+        given = [leaf for leaf in tree_flatten(as_arguments(example_input))[0] if isinstance(leaf, Tensor)]
+        self.place = 0
+        self._program = program
+        self._tensors = tensors
+        # Clones: a network may write into its input.
+        self._values = {ref.id: leaf.clone() for ref, leaf in zip(program.tape.model_inputs, given, strict=True)}
+
+    @property
+    def tape(self) -> Tape:
+        """What is replayed."""
+        return self._program.tape
+
+    @property
+    def calls(self) -> Sequence[OpCall]:
+        """The operations of this batch."""
+        return self._program.tape.calls
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """What the network returned, at the end of the tape."""
+        return [self.value(ref) for ref in self._program.tape.outputs]
+
+    def value(self, ref: TensorRef) -> Tensor:
+        """A tensor that is alive now, a parameter, or a constant."""
+        if ref.name:
+            return self._tensors[ref.name]
+        found = self._values.get(ref.id)
+        return found if found is not None else self._program.constants[ref.id]
+
+    def advance(self, until: int) -> None:
+        """Run the operations before index ``until``."""
+        for index in range(self.place, until):
+            call = self.calls[index]
+            args, kwargs = tree_map_only(TensorRef, self.value, (call.args, dict(call.kwargs)))
+            results = [leaf for leaf in tree_flatten(call.func(*args, **kwargs))[0] if isinstance(leaf, Tensor)]
+            for ref, result in zip(call.outs, results, strict=True):
+                self._values[ref.id] = result
+            for number in self._program.dropped[index]:
+                self._values.pop(number, None)
+        self.place = max(self.place, until)
+
+    def result(self, index: int) -> Tensor:
+        """What operation ``index``, the next one, gives; the replay stays before it."""
+        call = self.calls[index]
+        args, kwargs = tree_map_only(TensorRef, self.value, (call.args, dict(call.kwargs)))
+        found: Tensor = call.func(*args, **kwargs)
+        return found
+
+
+def replays(model: nn.Module, batches: Iterable[ExampleInput]) -> list[Replay]:
+    """A replay for every batch; batches of equal shapes share one recording.
+
+    Raises:
+        ModelError: See :func:`program`; also if batches of other shapes run other operations.
+    """
+    tensors = named_tensors(model)
+    programs: dict[Any, Program] = {}
+    found = []
+    for batch in batches:
+        shapes = tuple(tuple(leaf.shape) for leaf in tree_flatten(as_arguments(batch))[0] if isinstance(leaf, Tensor))
+        if shapes not in programs:
+            programs[shapes] = program(model, batch)
+        found.append(Replay(programs[shapes], tensors, batch))
+    first = next(iter(programs.values()), None)
+    for other in programs.values():
+        if first is not None and [c.func for c in other.tape.calls] != [c.func for c in first.tape.calls]:
+            raise ModelError(
+                f"{type(model).__name__} runs other operations on a batch of another size. "
+                "Give calibration batches of one size."
+            )
+    return found

@@ -1,0 +1,94 @@
+"""Ridge regression towards given weights, with the strength chosen on rows that the fit does not see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convslim.surgery.reconstruction.moments import Moments, squared_error
+
+STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""λ as a fraction of the mean variance of the inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """New weights of a layer.
+
+    Attributes:
+        matrix: W, ``(G, K, M)``.
+        constant: b, ``(G, M)``: what the outputs are shifted by.
+        strength: λ, relative; infinity where the weights stay and only the constant is new.
+        held_before, held_after: Error on the held-out rows by output, ``(G, M)``.
+        changed: Outputs that got new weights, ``(G, M)``.
+    """
+
+    matrix: Tensor
+    constant: Tensor
+    strength: float
+    held_before: Tensor
+    held_after: Tensor
+    changed: Tensor
+
+
+def fit(train: Moments, held: Moments, start: Tensor, importance: Tensor, *, shift: bool) -> Fit:
+    """Minimize ``mean (x W + b - y)² + λ |W - W₀|²``; outputs whose held-out error does not fall keep W₀ and b = 0.
+
+    Args:
+        train: Rows to fit.
+        held: Rows to choose λ on; they are fitted too once it is chosen.
+        start: W₀, ``(G, K, M)`` float64.
+        importance: Weight of every output's error in the choice of λ, ``(G, M)``.
+        shift: Fit a constant b too.
+    """
+    zero = torch.zeros_like(importance)
+    before = squared_error(held, start, zero)
+    candidates = [(float("inf"), *_solution(train, start, float("inf"), shift=shift))]
+    candidates += [(strength, *_solution(train, start, strength, shift=shift)) for strength in STRENGTHS]
+    errors = [squared_error(held, matrix, constant) for _, matrix, constant in candidates]
+    best = min(range(len(candidates)), key=lambda n: _total(errors[n], importance))
+    strength, held_after = candidates[best][0], errors[best]
+    changed = held_after < before
+    matrix, constant = _solution(train + held, start, strength, shift=shift)
+    return Fit(
+        torch.where(changed[:, None], matrix, start),
+        torch.where(changed, constant, zero),
+        strength,
+        before,
+        torch.where(changed, held_after, before),
+        changed,
+    )
+
+
+def _total(error: Tensor, importance: Tensor) -> float:
+    total = float((error * importance).sum())
+    return total if total == total else float("inf")
+
+
+def _solution(moments: Moments, start: Tensor, strength: float, *, shift: bool) -> tuple[Tensor, Tensor]:
+    """W and b for one λ."""
+    about = moments.centered() if shift else moments.raw()
+    matrix = start
+    if strength != float("inf"):
+        matrix = start + solve_ridge(about.xx, about.xy - about.xx @ start, strength)
+    constant = about.y - (about.x[:, None] @ matrix)[:, 0]
+    return matrix, constant
+
+
+def solve_ridge(xx: Tensor, xy: Tensor, strength: float) -> Tensor:
+    """``(X'X + λ m I)⁻¹ X'Y`` with m the mean of the diagonal of ``X'X``, by conv group.
+
+    By Cholesky; where rounding makes the matrix indefinite, λ grows tenfold until it is not. Inputs that are constant
+    get zero.
+    """
+    num = xx.shape[-1]
+    mean = xx.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(xx.dtype).tiny ** 0.5)
+    eye = torch.eye(num, dtype=xx.dtype, device=xx.device)
+    for _ in range(12):
+        factor, info = torch.linalg.cholesky_ex(xx + (strength * mean)[:, None, None] * eye)
+        if not info.any() and torch.isfinite(factor).all():
+            return torch.cholesky_solve(xy, factor)
+        strength *= 10
+    return torch.zeros_like(xy)
