@@ -7,7 +7,6 @@ together, and pin what may not be removed. A weight has two such dimensions, fil
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -54,13 +53,13 @@ class Labeler:
         self.consumed: list[Mark] = []
         self.constraints: list[Mark] = []
         self.layers: list[Layer] = []
-        self.node_counts: dict[str, Vector] = {}
         self.counts: dict[str, Vector] = {}
+        self.node_counts: dict[str, Vector] = {}
         self.flows: list[tuple[Value, ...]] = []
         self.reads: dict[int, list[tuple[int, int, Vector]]] = {}
         self.options: dict[int, int] = {}
         self._made_by: dict[int, OpCall] = {}
-        self._decisions: dict[tuple[int, int], int] = like._decisions if like else {}
+        self._decisions: dict[int, dict[int, int]] = like._decisions if like else {}
         self._views: dict[int, View] = {}
         self._rules = rules
         self._choices = choices or {}
@@ -176,12 +175,19 @@ class Labeler:
                     seen.add(maker.index)
                     waiting.append(maker)
 
-    def pin_before(self, call: OpCall) -> None:
-        """Pin everything made before a call that channels reach on a way the tape does not show."""
-        reason = "the channels leave PyTorch before this operation, or steer the code in a way that cannot be followed"
-        for value in itertools.chain.from_iterable(self.flows[: call.index + 1]):
-            for labels in value.axes.values():
-                self.pin(labels, call, reason)
+    def pin_scope(self, calls: Sequence[OpCall], call: OpCall, level: int) -> None:
+        """Pin what reaches the code around a call on a way the tape does not show, such as a width read from a shape.
+
+        Level 0 is the module that called, 1 the module around it, and so on up to the whole network.
+        """
+        reason = "the code around this operation reads the channels in a way that cannot be followed"
+        parts = call.module.split(".") if call.module else []
+        prefix = ".".join(parts[: max(len(parts) - level, 0)])
+        for other in calls[: call.index + 1]:
+            if not prefix or f"{other.module}.".startswith(f"{prefix}."):
+                for ref in other.inputs:
+                    for labels in self.axes(ref).values():
+                        self.pin(labels, call, reason)
 
     def pin_dims(self, call: OpCall, ref: TensorRef, dims: Sequence[int], reason: str) -> Axes:
         """Pin the channels along some dimensions of a tensor; returns the axes of the others."""
@@ -202,14 +208,14 @@ class Labeler:
     def count(self, call: OpCall, attribute: str, labels: Vector) -> None:
         """The calling module's attribute is the number of these channels; so is the node's argument in a program."""
         self.counts.setdefault(f"{call.module}.{attribute}" if call.module else attribute, labels)
+        if call.node:
+            self.node_counts[f"{call.node}:{attribute}"] = labels
 
     def consume(self, call: OpCall, position: int, dim: int, labels: Vector, weight: Vector | None) -> None:
         """The call mixes the channels of its ``position``-th input tensor; ``weight`` labels read them."""
         self.reads.setdefault(call.index, []).append((position, dim, labels))
         if weight is not None:
             self.consumed.append(Mark(weight, call))
-        if call.node:
-            self.node_counts[f"{call.node}:{attribute}"] = labels
 
     def choose(self, call: OpCall, num_options: int) -> int:
         """Which of several ways a call with a choice takes; ``num_options`` itself stands for pinning."""
@@ -222,7 +228,11 @@ class Labeler:
 
     def decide(self, call: OpCall, preferred: int, place: int = 0) -> int:
         """A decision that depends on sizes: the preferred one, or in a smaller model what the original's walk took."""
-        return self._decisions.setdefault((call.index, place), preferred)
+        return self._decisions.setdefault(call.index, {}).setdefault(place, preferred)
+
+    def decided(self, call: OpCall) -> Mapping[int, int]:
+        """What a call's decisions were, by place."""
+        return self._decisions.get(call.index, {})
 
     # ---- memory that several tensors share ------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from convslim.channels.ways import WAYS, choose_way
 from convslim.errors import ModelError
 
 MAX_TRIALS = 64
+PATIENCE = 6  # trials before the blame goes to all calls of a line of code
 
 
 def trace(
@@ -31,8 +32,8 @@ def trace(
     *,
     rules: Mapping[str, Rule] | None = None,
     approximate: bool = True,
-) -> ChannelGraph:
     ways: Sequence[str] = WAYS,
+) -> ChannelGraph:
     """Find which channels of a network belong together.
 
     The model runs once without gradients in evaluation mode; its weights, flags, buffers, hooks and the random state
@@ -44,9 +45,9 @@ def trace(
         rules: Rules for further operations, by name (``"mylib::myop"``), before the built-in ones.
         approximate: False pins channels that others are normalized with (LayerNorm, means over channels, standardized
             weights), so that every removal is exact. Otherwise their groups carry the reasons in ``approximations``.
-
         ways: What plans may be carried out on: the model's ``"class"``, or, where numbers in its code hold channels
             back, a ``"graph"`` of it. The result's ``way`` and ``way_reason`` say which was taken and why.
+
     Returns:
         The channel groups, with producers, consumers, constraints, and reasons of pinned ones.
 
@@ -166,21 +167,22 @@ def _settle(run: _Run, walking: Walking) -> tuple[ChannelGraph, bool]:
     Returns the graph, and whether dimensions were chosen to shrink that cannot, while others were not tried.
     """
     choices: dict[int, int] = {}
-    barrier, before = -1, ""
+    barriers: dict[int, int] = {}
+    before = ""
     for number in range(MAX_TRIALS):
         labelers = _walk_freely(walking, run.tapes, choices)
-        if barrier >= 0:
-            labelers[0].pin_before(run.tapes[0].calls[barrier])
+        for index, level in barriers.items():
+            labelers[0].pin_scope(run.tapes[0].calls, run.tapes[0].calls[index], level)
         evidence = Evidence(replace(run.tapes[0], result=None), labelers[0], walking.rules, dict(choices))
         graph = build_graph(labelers, run.info, evidence, run.notes)
-        blamed = _try_removal(run.model, run.example_input, graph, evidence, by_line=number >= MAX_TRIALS // 2)
+        blamed = _try_removal(run.model, run.example_input, graph, evidence, by_line=number >= PATIENCE)
         if not blamed:
             return graph, bool(_stuck_choices(labelers))
         for index in blamed:
             choices[index] = choices.get(index, 0) + 1
         if graph.structure == before:
             # Pinning what visibly reaches the call changed nothing: the channels come by a way that no tape shows.
-            barrier = max(barrier, *blamed)
+            barriers |= {index: barriers.get(index, -1) + 1 for index in blamed}
         before = graph.structure
     raise ModelError(
         f"{type(run.model).__name__} still disagrees with its channel labels after {MAX_TRIALS} trial removals. "
@@ -232,18 +234,23 @@ def _try_removal(
         mismatch = compare(evidence, record(small, example_input), stays)
         if mismatch is None or not mismatch.diverges:
             break
-    return _blame(evidence.tape, mismatch, by_line) if mismatch else []
+    return _blame(evidence, mismatch, by_line) if mismatch else []
 
 
-def _blame(tape: Tape, mismatch: Mismatch, by_line: bool) -> list[int]:
+def _blame(evidence: Evidence, mismatch: Mismatch, by_line: bool) -> list[int]:
     """The call of the mismatch, and those of the same line of code, run for other blocks.
 
-    At first only those on the same shapes, since the numbers of the others may be right.
+    At first only those on the same shapes, since the numbers of the others may be right; and never those that took
+    another option already.
     """
-    blamed = tape.calls[min(mismatch.index, len(tape.calls) - 1)]
+    calls, taken = evidence.tape.calls, evidence.choices
+    blamed = calls[min(mismatch.index, len(calls) - 1)]
 
     def kind(call: OpCall) -> tuple[object, ...]:
         shapes = [] if by_line else [(ref.shape, ref.name) for ref in call.inputs]
-        return call.source, call.name, call.module_kind, shapes
+        option = min(taken.get(call.index, 0), evidence.labeler.options.get(call.index, 1))
+        return call.source, call.name, call.module_kind, shapes, option
 
-    return [call.index for call in tape.calls if kind(call) == kind(blamed)]
+    same_line = [call for call in calls if kind(call) == kind(blamed)]
+    decided = evidence.labeler.decided
+    return [call.index for call in same_line if decided(call) == decided(blamed)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.labels import Vector, is_varying
-from convslim.channels.tape import OpCall
+from convslim.channels.tape import OpCall, TensorRef
 from convslim.channels.values import Axes
 
 
@@ -27,12 +27,16 @@ def view(call: OpCall, labeler: Labeler) -> None:
     """view, reshape, flatten, unflatten: segment the old and the new shape into parts of equal size."""
     ref, out = call.inputs[0], call.outs[0]
     axes: Axes = {}
+    flat: set[int] = set()
+    value = labeler.value(ref)
     for old, new in _segments(ref.shape, out.shape):
-        axes |= _regroup(call, labeler, old, new)
+        if all(value.fits(dim) for dim in old):
+            flat.update(new)
+        else:
+            axes |= _regroup(call, labeler, old, new)
     if axes.keys() == labeler.axes(ref).keys() and ref.shape == out.shape:
         labeler.note_view(ref, out, {})
-    value = labeler.value(ref)
-    labeler.put(out, axes, uniform=value.uniform, origin=value.origin)
+    labeler.put(out, axes, uniform=value.uniform, flat=flat, origin=value.origin)
 
 
 def _segments(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
@@ -57,16 +61,29 @@ def _segments(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int
 def _regroup(call: OpCall, labeler: Labeler, old: list[int], new: list[int]) -> Axes:
     """Labels of the new dimensions of one segment."""
     ref, out = call.inputs[0], call.outs[0]
-    labeled = [dim for dim in old if dim in labeler.axes(ref)]
+    axes = labeler.axes(ref)
+    labeled = [dim for dim in old if dim in axes]
+    if not labeled:
+        axes = _repeated(labeler, ref, old)
+        labeled = list(axes)
     if not labeled:
         return {}
     keep, *merged = labeled
     for dim in merged:
-        labeler.pin(labeler.axes(ref)[dim], call, "the view merges two channel dimensions into one")
+        labeler.pin(axes[dim], call, "the view merges two channel dimensions into one")
     shape = [ref.shape[dim] if dim == keep else 1 for dim in old]
-    full = np.broadcast_to(labeler.axes(ref)[keep].reshape(shape), [ref.shape[dim] for dim in old])
+    full = np.broadcast_to(axes[keep].reshape(shape), [ref.shape[dim] for dim in old])
     grid = full.reshape([out.shape[dim] for dim in new])
     return {new[dim]: labels for dim, labels in shrink_one(call, labeler, grid).items()}
+
+
+def _repeated(labeler: Labeler, ref: TensorRef, old: list[int]) -> Axes:
+    """Labels for a repeated value that is merged with others, such as a group's deviation spread over its channels.
+
+    How often it is repeated follows the channels that it is put together with.
+    """
+    flat = [dim for dim in old if dim in labeler.value(ref).flat]
+    return {dim: labeler.store.fresh(ref.shape[dim]) for dim in flat[:1] if not labeler.seeded}
 
 
 def shrink_one(call: OpCall, labeler: Labeler, grid: Vector) -> Axes:
@@ -133,10 +150,24 @@ def channel_shuffle(call: OpCall, labeler: Labeler) -> None:
     labeler.put(out, axes)
 
 
+def restride(call: OpCall, labeler: Labeler) -> None:
+    """``as_strided`` to the same sizes, elements in the same order: only the memory format of size-1 dimensions."""
+    shape, strides = call.inputs[0].shape, list(call["stride"])
+    dims = [dim for dim, size in enumerate(shape) if size > 1]
+    dense = [math.prod(shape[dim + 1 :]) for dim in dims]
+    same_order = tuple(call["size"]) == shape and [strides[dim] for dim in dims] == dense
+    if same_order and not call["storage_offset"]:
+        value = labeler.value(call.inputs[0])
+        labeler.put(call.outs[0], value.axes, uniform=value.uniform, flat=value.flat, origin=value.origin)
+    else:
+        labeler.pin_inputs(call, "as_strided reads the memory in another order")
+
+
 _VIEWS = "view _unsafe_view reshape _reshape_alias view_copy flatten unflatten _reshape_copy"
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_VIEWS.split(), view),
+    "as_strided": restride,
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,
     "channel_shuffle": channel_shuffle,

@@ -38,6 +38,14 @@ def unpool(call: OpCall, labeler: Labeler) -> None:
     labeler.put(call.outs[0], {dim: labels for dim, labels in axes.items() if dim < 2})
 
 
+def pool_regions(call: OpCall, labeler: Labeler) -> None:
+    """``roi_align(features, boxes)``: each box is a new example, with the channels of the features."""
+    features, boxes = call.inputs[:2]
+    axes = labeler.pin_dims(call, features, (0, 2, 3), f"{call.name} runs along the channel dimension")
+    labeler.pin_dims(call, boxes, range(len(boxes.shape)), f"{call.name} reads the channels as coordinates")
+    labeler.put(call.outs[0], axes, origin=labeler.value(features).origin)
+
+
 _NUM_SPATIAL = {
     1: "avg_pool1d max_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d upsample_linear1d "
     "_upsample_nearest_exact1d reflection_pad1d replication_pad1d",
@@ -51,5 +59,6 @@ _NUM_SPATIAL = {
 RULES: dict[str, Rule] = {
     name: _over_last(num_spatial) for num_spatial, names in _NUM_SPATIAL.items() for name in names.split()
 }
+RULES |= dict.fromkeys(("torchvision::roi_align", "torchvision::roi_pool"), pool_regions)
 RULES["im2col"] = im2col
 RULES["max_unpool2d"] = RULES["max_unpool3d"] = unpool
