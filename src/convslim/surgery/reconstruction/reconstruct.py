@@ -148,9 +148,10 @@ def _refit_(site: Site, tensors: Mapping[str, Tensor], pair: Pair, per_image: in
     weight = tensors[site.weight]
     start = matrix_of(weight.detach(), site).double()
     scale = _scale_behind(site, tensors, start.shape[0] * start.shape[2])
+    bias = tensors[site.bias].detach().double() if site.bias else torch.zeros_like(scale)
     train, held = Moments.zeros(start), Moments.zeros(start)
     for seen in pair.at(site):
-        _add_rows_(train, held, seen, site, scale, per_image)
+        _add_rows_(train, held, seen, site, bias, scale, per_image)
     importance = scale.square().reshape(start.shape[0], -1)
     found = fit(train, held, start, importance, shift=bool(site.mean or site.bias))
     write_(weight, found.matrix, site)
@@ -162,13 +163,15 @@ def _refit_(site: Site, tensors: Mapping[str, Tensor], pair: Pair, per_image: in
     return _record(site, train + held, held, found, importance)
 
 
-def _add_rows_(train: Moments, held: Moments, seen: Seen, site: Site, scale: Tensor, per_image: int) -> None:
+def _add_rows_(
+    train: Moments, held: Moments, seen: Seen, site: Site, bias: Tensor, scale: Tensor, per_image: int
+) -> None:
     """Add one batch's equations; every fifth image's are held out."""
     images = seen.num_images
     positions = sampled(seen.first, images, num_positions(seen.target.shape, site.kernel, images), per_image)
     positions = positions.to(seen.target.device)
     x = input_rows(seen.features, site.kernel, seen.target.shape, positions)
-    y = output_rows(seen.target, site.kernel, positions).double()
+    y = output_rows(seen.target, site.kernel, positions).double() - bias
     if seen.lag is not None:
         # an output that hardly reaches the sum cannot make up for it
         reach = scale.abs() > _LEAST_SCALE * scale.abs().max()
