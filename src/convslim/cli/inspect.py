@@ -13,7 +13,7 @@ from convslim.cli.console import note, out, say
 from convslim.cli.inspect_table import groups_table
 from convslim.cli.network import build, example_input
 from convslim.files import replace_text
-from convslim.report import WAYS, GraphRecord, graph_page, graph_record, share_text
+from convslim.report import WAYS, GraphRecord, counted, graph_page, graph_record, share_text
 
 
 def inspect(
@@ -64,13 +64,13 @@ def inspect(
 def _summary(record: GraphRecord) -> Iterator[str]:
     free = [group for group in record.groups if group.prunable]
     approximate = sum(not group.exact for group in free)
-    extent = f" ({approximate} groups only approximately)" if approximate else ""
+    extent = f" ({counted(approximate, 'group')} only approximately)" if approximate else ""
     yield (
-        f"{len(free)} of {len(record.groups)} groups and {record.channels('prunable', 'approximate'):,} of "
-        f"{record.channels():,} channels are prunable{extent}."
+        f"{len(free)} of {counted(len(record.groups), 'group')} and {record.channels('prunable', 'approximate'):,} of "
+        f"{counted(record.channels(), 'channel')} are prunable{extent}."
     )
     yield f"{share_text(record.macs_prunable, record.macs)} of the MACs depend on them."
     yield f"{record.macs:,} MACs for one input, {record.params:,} parameters."
-    yield f"A pruned model {WAYS[record.way]}: {record.way_reason}."
+    yield f"A pruned model {WAYS[record.way]}: {record.way_reason.rstrip('.')}."
     yield from (f"note: parameter {name} is not reached by the example input" for name in record.unused)
     yield from (f"note: {text}" for text in record.notes)

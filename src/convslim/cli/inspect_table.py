@@ -9,8 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from convslim.report import GraphRecord
-from convslim.report.graph_drawing import share_text
+from convslim.report import GraphRecord, counted, share_text
 from convslim.report.graph_reasons import Kind, Place, Reason, reasons
 
 WORDS: Final[dict[Kind, str]] = {"pins": "pinned", "approximations": "approximate", "constraints": "bound"}
@@ -59,8 +58,8 @@ def groups_table(record: GraphRecord, pinned: bool, width: int) -> tuple[Table, 
 
 
 def _note(mark: int, kind: Kind, reason: Reason) -> Iterator[str]:
-    groups = f"{len(reason.groups)} group{'s' if len(reason.groups) > 1 else ''}, {reason.channels:,} channels"
-    yield f"[{mark}] {WORDS[kind]}: {reason.text} ({groups})"
+    extent = f"{counted(len(reason.groups), 'group')}, {counted(reason.channels, 'channel')}"
+    yield f"[{mark}] {WORDS[kind]}: {reason.text} ({extent})"
     yield from (f"    {where}" for where in map(_where, reason.places) if where)
 
 

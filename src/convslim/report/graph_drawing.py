@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 from typing import Final
 
 from convslim.report.graph_layout import Box, Line, Point, lay_out
 from convslim.report.graph_record import GraphRecord, GroupRecord, State
+from convslim.report.numbers import share_text
 
 NARROWEST: Final = 134.0
 WIDEST: Final = 182.0
-LETTER: Final = 6.6
+LETTER: Final = 6.8
 CUT: Final = 9.0
 TALL: Final = 3.0
 """Height by width from which a drawing is printed over several pages."""
@@ -79,14 +80,14 @@ def _curve(points: Sequence[Point]) -> str:
 
 def _node(number: int, group: GroupRecord, box: Box, macs: int) -> str:
     left, middle = box.x - box.width / 2, _number(box.x)
-    share = f" · {share_text(group.macs, macs)}" if macs else ""
     name = abbreviated(group.name, int((box.width - 8) / LETTER))
+    size = f"{group.channels:,} ch · {share_text(group.macs, macs)}"
     summary = f"{group.name}: {group.channels:,} channels, {group.state}"
     return (
         f'<a class="node {group.state}" id="node-{number}" href="#group-{number}" data-number="{number}" '
         f'aria-label="{escape(summary)}"><title>{escape(summary)}</title>{_outline(group.state, left, box)}'
         f'<text class="name" x="{middle}" y="{_number(box.y + 17)}">{escape(name)}</text>'
-        f'<text x="{middle}" y="{_number(box.y + 31)}">{group.channels:,} ch{share}</text></a>'
+        f'<text x="{middle}" y="{_number(box.y + 31)}">{size}</text></a>'
     )
 
 
@@ -112,37 +113,22 @@ def _outline(state: State, left: float, box: Box) -> str:
 
 
 def abbreviated(name: str, most: int) -> str:
-    """A dotted name of at most ``most`` letters: leading parts shrink to a letter and their number.
+    """A dotted name of at most ``most`` letters: leading parts shrink to a letter and what begins with a digit.
 
     >>> abbreviated("features.denseblock1.denselayer12.conv1", 20), abbreviated("conv1", 20)
     ('f.d1.d12.conv1', 'conv1')
     >>> abbreviated("features.denseblock1.denselayer12.conv1", 30)
     'f.d1.denselayer12.conv1'
+    >>> abbreviated("Mixed_5b.branch3x3dbl_1.conv", 18)
+    'M5b.b3x3dbl_1.conv'
     """
     parts = name.split(".")
     for place, part in enumerate(parts[:-1]):
         if len(".".join(parts)) <= most:
             break
-        parts[place] = "".join(_short(part))
+        parts[place] = part[:1] + re.sub(r"^\D*", "", part[1:])
     short = ".".join(parts)
     return short if len(short) <= most else "…" + short[len(short) - most + 1 :]
-
-
-def _short(part: str) -> Iterator[str]:
-    yield from re.findall(r"^\D", part)
-    yield from re.findall(r"\d+$", part)
-
-
-def share_text(part: int, whole: int) -> str:
-    """A share in percent, with one decimal below ten.
-
-    >>> share_text(123, 1000), share_text(12, 1000), share_text(0, 1000), share_text(1, 10_000)
-    ('12 %', '1.2 %', '0 %', '< 0.1 %')
-    """
-    share = 100 * part / whole
-    if 0 < share < 0.1:
-        return "< 0.1 %"
-    return f"{share:.1f} %" if 0 < share < 9.95 else f"{share:.0f} %"
 
 
 def _number(value: float) -> str:

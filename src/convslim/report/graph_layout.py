@@ -189,20 +189,19 @@ class _Grid:
     def _pull(self, item: int, from_above: bool, from_below: bool) -> tuple[float, float]:
         """Where the neighbors want an item, and how strongly."""
         pulls = [
-            (self.x[other], self._strength(item, other))
-            for others, wanted in ((self.above[item], from_above), (self.below[item], from_below))
-            if wanted
-            for other in others
+            *((self.x[other], self._strength(other, item)) for other in self.above[item] if from_above),
+            *((self.x[other], self._strength(item, other)) for other in self.below[item] if from_below),
         ]
         weight = sum(strength for _, strength in pulls)
         return (sum(x * strength for x, strength in pulls) / weight, weight) if pulls else (self.x[item], 0.1)
 
-    def _strength(self, *ends: int) -> float:
-        """Long lines stay straight before all else, then the lines that most of the network hangs on."""
-        nodes = [end for end in ends if end < self.num_nodes]
-        if len(nodes) < 2:
-            return 0.5 if nodes else 8.0
-        return (1.0 + min(self.heights[node] for node in nodes)) ** 2
+    def _strength(self, upper: int, lower: int) -> float:
+        """Long lines stay straight, and so does the longest way through the network."""
+        if lower >= self.num_nodes:
+            return 0.5 if upper < self.num_nodes else 8.0
+        if upper >= self.num_nodes:
+            return 0.5
+        return (1.0 + self.heights[lower]) ** 2 if self.heights[upper] == self.heights[lower] + 1 else 1.0
 
     def _place_row(self, row: list[int], from_above: bool, from_below: bool) -> None:
         offsets, right = [], 0.0

@@ -208,7 +208,7 @@
   canvas.addEventListener("pointerdown", (event) => {
     if (event.pointerType !== "mouse" || event.button !== 0 || event.target.closest(".node")) return;
     const start = [event.clientX + canvas.scrollLeft, event.clientY + canvas.scrollTop];
-    const move = (next) => canvas.scrollTo({ left: start[0] - next.clientX, top: start[1] - next.clientY, behavior: "instant" });
+    const move = (next) => canvas.scrollTo(start[0] - next.clientX, start[1] - next.clientY);
     canvas.classList.add("held");
     document.addEventListener("pointermove", move);
     document.addEventListener("pointerup", () => {
@@ -261,5 +261,6 @@
   if (nodes.length) reveal(0);
   canvas.scrollTop = 0;
   const linked = /^#node-(\d+)$/.exec(location.hash);
-  if (linked && nodes[linked[1]]) visit(Number(linked[1]));
+  // The browser scrolls to the address's target by itself, when all is loaded; then it is the page's turn.
+  if (linked && nodes[linked[1]]) addEventListener("load", () => setTimeout(visit, 0, Number(linked[1])));
 })();

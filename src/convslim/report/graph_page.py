@@ -11,10 +11,11 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from convslim.report.graph_drawing import draw_graph, share_text
+from convslim.report.graph_drawing import draw_graph
 from convslim.report.graph_headline import headline
 from convslim.report.graph_reasons import Kind, Place, Reason, reasons
 from convslim.report.graph_record import GraphRecord, GroupRecord, State
+from convslim.report.numbers import counted, share_text
 
 STATES: Final[dict[State, str]] = {
     "prunable": "removed channels leave the others as they are",
@@ -25,7 +26,7 @@ KINDS: Final[dict[Kind, tuple[str, str]]] = {
     "pins": ("Pinned", "These channels stay. What to do about each reason is in docs/inspect.md."),
     "approximations": (
         "Approximate",
-        "These channels can go, but a normalization runs over them: what stays gets other statistics than before.",
+        "These channels can go, but a normalization or a softmax runs over them: what stays changes a little.",
     ),
     "constraints": ("Bound", "These channels can go, in larger steps. One channel of the group stands for several."),
 }
@@ -85,7 +86,7 @@ def _reasons(record: GraphRecord) -> str:
 
 
 def _reason(reason: Reason, record: GraphRecord) -> str:
-    count = f"{_counted(len(reason.groups), 'group')}, {_counted(reason.channels, 'channel')}"
+    count = f"{counted(len(reason.groups), 'group')}, {counted(reason.channels, 'channel')}"
     places = "\n".join(_place(place, record) for place in reason.places)
     return f'<li><p><b>{escape(reason.text)}</b> <span class="count">{count}</span></p>\n<ul>\n{places}\n</ul></li>'
 
@@ -164,7 +165,7 @@ def _share(part: int, whole: int) -> str:
     share = part / whole if whole else 0.0
     return (
         f'<td class="number" data-value="{part}" title="{part:,}"><span class="bar" style="--share:{share:.4f}">'
-        f"{share_text(part, whole) if whole else '–'}</span></td>"
+        f"{share_text(part, whole)}</span></td>"
     )
 
 
@@ -179,7 +180,3 @@ def _why(group: GroupRecord) -> str:
         lines.setdefault(place.reason, {})[_source(place.source)] = None
     sentences = [f"{escape(reason)} {', '.join(found)}".rstrip() for reason, found in lines.items()]
     return "<br>".join([*sentences, *map(escape, group.constraints)]) or "–"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
