@@ -18,6 +18,7 @@ import fnmatch
 import json
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 import warnings
@@ -96,10 +97,12 @@ def in_process(spec: str, limit: float, gibibytes: float) -> Row:
             row.update(part)
         if child.is_alive() and row.get("stage") != "done" and "error" not in row:
             child.kill()
-            stacks.seek(0)
-            row["error"] = {"stage": row.get("stage"), "type": "Killed", "message": f"not done after {limit:.0f} s"}
-            row["error"]["where"] = _innermost(stacks.read())
         child.join()
+        stacks.seek(0)
+        where = _innermost(stacks.read())
+    if row.get("stage") != "done" and "error" not in row and (where or child.exitcode == -signal.SIGKILL):
+        message = f"not done after {limit:.0f} s"
+        row["error"] = {"stage": row.get("stage"), "type": "Killed", "message": message, "where": where}
     if row.get("stage") != "done" and "error" not in row:
         row["error"] = {
             "stage": row.get("stage"),
@@ -114,7 +117,7 @@ def _work(spec: str, gibibytes: float, sender: Connection, stacks: int, limit: f
     def tell(part: dict[str, Any]) -> None:
         sender.send(part)
         if part.get("stage") == "trace":  # building the network has its own time
-            faulthandler.dump_traceback_later(max(limit - 2, 1), file=stacks)
+            faulthandler.dump_traceback_later(max(limit - 2, 1), file=stacks, exit=True)
 
     measure(spec, gibibytes, tell)
     sender.close()

@@ -84,12 +84,12 @@ def forward(model: nn.Module, example: Any) -> Any:
 
 
 def watched(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """Result, seconds, and by how many MiB the process grew at most meanwhile."""
+    """Result, seconds of processor time (one thread), and by how many MiB the process grew at most meanwhile."""
     before = _memory("VmRSS")
     _forget_peak()
-    start = time.perf_counter()
+    start = time.process_time()
     result = work()
-    return result, round(time.perf_counter() - start, 3), round((_memory("VmHWM") - before) / MIB, 1)
+    return result, round(time.process_time() - start, 3), round((_memory("VmHWM") - before) / MIB, 1)
 
 
 def _memory(line: str) -> int:

@@ -80,7 +80,8 @@ COLUMNS = """What the columns mean:
   output. *exact*, or the number of *approximate* groups: their removal changes statistics over channels, and the masked
   original takes those over the kept channels.
 - *way*: `class`, the user's own class with smaller tensors; `graph`, the exported graph with rewritten numbers.
-- *seconds*: trace / score and plan / remove and prove; *forward*: one pass of the original.
+- *seconds*: processor time of one thread: trace / score and plan / remove and prove; *forward*: one pass of the
+  original.
 - *MiB*: most memory beyond the network's own while tracing / removing; in brackets while one pass runs."""
 
 HEAD = (
