@@ -18,7 +18,7 @@ from convslim.surgery.plan import PruningPlan
 from convslim.surgery.reconstruction.moments import Moments
 from convslim.surgery.reconstruction.pair import Batches, Pair, Seen, listed
 from convslim.surgery.reconstruction.rows import input_rows, num_positions, output_rows, sampled
-from convslim.surgery.reconstruction.sites import Site, matrix_of, write_
+from convslim.surgery.reconstruction.sites import Site, matrix_of, scale_behind, write_
 from convslim.surgery.reconstruction.solve import Fit, fit
 
 Which = Literal["readers", "all"]
@@ -147,7 +147,7 @@ def _refit_(site: Site, tensors: Mapping[str, Tensor], pair: Pair, per_image: in
     """Fit one layer and write its new weights."""
     weight = tensors[site.weight]
     start = matrix_of(weight.detach(), site).double()
-    scale = _scale_behind(site, tensors, start.shape[0] * start.shape[2])
+    scale = scale_behind(site, tensors)
     bias = tensors[site.bias].detach().double() if site.bias else torch.zeros_like(scale)
     train, held = Moments.zeros(start), Moments.zeros(start)
     for seen in pair.at(site):
@@ -182,16 +182,6 @@ def _add_rows_(
     out = (number % HELD_OUT == HELD_OUT - 1)[:, None].expand_as(positions).reshape(-1)
     train.add_(x[:, ~out], y[:, ~out])
     held.add_(x[:, out], y[:, out])
-
-
-def _scale_behind(site: Site, tensors: Mapping[str, Tensor], num_outputs: int) -> Tensor:
-    """What the BatchNorms behind a layer multiply each output with, ``(C_out,)``."""
-    scale = torch.ones(num_outputs, dtype=torch.float64, device=tensors[site.weight].device)
-    for norm in site.norms:
-        scale = scale * (tensors[norm["running_var"].name].double() + norm["eps"]).rsqrt()
-        if norm["weight"] is not None:
-            scale = scale * tensors[norm["weight"].name].detach()
-    return scale
 
 
 def _record(site: Site, rows: Moments, held: Moments, found: Fit, importance: Tensor) -> FittedLayer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,7 @@ class Site:
         output: The tensor it makes.
         norms: BatchNorm calls between the layer and the sum.
         addend: What is added to the output, behind its BatchNorm, and already known when the layer runs; or None.
+        arrival: Where the layer's error arrives: the sum, or without one what the BatchNorm gives.
     """
 
     index: int
@@ -42,6 +43,7 @@ class Site:
     output: TensorRef
     norms: tuple[OpCall, ...]
     addend: TensorRef | None
+    arrival: TensorRef
 
 
 class Layers:
@@ -80,7 +82,7 @@ class Layers:
             return None
         if not weight.name or features.name:
             return None
-        norms, addend = self._behind(call)
+        norms, addend, arrival = self._behind(call)
         return Site(
             index=call.index,
             module=call.module,
@@ -94,6 +96,7 @@ class Layers:
             output=call.outs[0],
             norms=norms,
             addend=addend,
+            arrival=arrival,
         )
 
     def _bias(self, call: OpCall) -> str:
@@ -109,8 +112,8 @@ class Layers:
         mean: TensorRef = norms[0]["running_mean"]
         return mean.name if len(self._readers[mean.id]) == 1 else ""
 
-    def _behind(self, call: OpCall) -> tuple[tuple[OpCall, ...], TensorRef | None]:
-        """Normalizations behind a call, and what is then added, as far as nothing else reads the values between."""
+    def _behind(self, call: OpCall) -> tuple[tuple[OpCall, ...], TensorRef | None, TensorRef]:
+        """Normalizations behind a call, what is then added, and the sum, if nothing else reads the values between."""
         norms: list[OpCall] = []
         ref = call.outs[0]
         while ref.id not in self._outputs:
@@ -121,13 +124,16 @@ class Layers:
             if _is_fixed_norm(reader) and reader.inputs[0].id == ref.id:
                 norms.append(reader)
                 ref = reader.outs[0]
+            elif reader.name in ("view", "_unsafe_view") and reader.outs[0].shape[-1] == call.outs[0].shape[-1]:
+                ref = reader.outs[0]
             elif reader.name == "add" and reader.bound.get("alpha", 1) == 1 and len(reader.inputs) == 2:
                 others = [other for other in reader.inputs if other.id != ref.id]
                 known = len(others) == 1 and self._index(others[0]) < call.index
-                return tuple(norms), others[0] if known and others[0].shape == ref.shape else None
+                addend = others[0] if known and others[0].shape == ref.shape else None
+                return tuple(norms), addend, reader.outs[0]
             else:
                 break
-        return tuple(norms), None
+        return tuple(norms), None, ref
 
     def _index(self, ref: TensorRef) -> int:
         """When a tensor is made; parameters and inputs are there from the start."""
@@ -173,3 +179,15 @@ def write_(weight: Tensor, matrix: Tensor, site: Site) -> None:
         weight.copy_(as_weight(matrix, site.kernel, weight.shape))
     else:
         weight.copy_(as_weight(matrix, site.kernel, weight.t().shape).t())
+
+
+def scale_behind(site: Site, tensors: Mapping[str, Tensor]) -> Tensor:
+    """What the BatchNorms behind a layer multiply each output with, ``(C_out,)`` float64."""
+    kernel, shape = site.kernel, tensors[site.weight].shape
+    num = shape[site.out_dim] * (kernel.groups if kernel.transposed else 1)
+    scale = torch.ones(num, dtype=torch.float64, device=tensors[site.weight].device)
+    for norm in site.norms:
+        scale = scale * (tensors[norm["running_var"].name].double() + norm["eps"]).rsqrt()
+        if norm["weight"] is not None:
+            scale = scale * tensors[norm["weight"].name].detach()
+    return scale
