@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import Final
 
 NODE_HEIGHT: Final = 40.0
@@ -77,7 +78,8 @@ def lay_out(links: Sequence[tuple[int, int]], widths: Sequence[float]) -> Layout
     grid.place()
     boxes = tuple(Box(grid.x[node], _top(ranks[node]), width) for node, width in enumerate(widths))
     lines = tuple(Line(*link, grid.route(link, boxes), ranks[link[0]] > ranks[link[1]]) for link in links)
-    return Layout(boxes, lines, grid.width, _top(max(ranks, default=-1) + 1) - RANK_GAP + MARGIN)
+    bottom = max((box.y + box.height for box in boxes), default=0.0)
+    return Layout(boxes, lines, grid.width, bottom + MARGIN)
 
 
 def ranks_of(num_nodes: int, links: Iterable[tuple[int, int]]) -> list[int]:
@@ -115,10 +117,8 @@ class _Grid:
         self.num_nodes = len(ranks)
         self.widths = list(widths)
         self.passing: dict[tuple[int, bool, int], int] = {}
-        self.rows: list[list[int]] = [[] for _ in range(max(ranks, default=-1) + 1)]
         self.heights = _heights(links, ranks)
-        for row, nodes in zip(self.rows, _by_rank(ranks), strict=True):
-            row += _centered(nodes, self.heights)
+        self.rows = [_centered(nodes, self.heights) for nodes in _by_rank(ranks)]
         self.above: list[set[int]] = [set() for _ in ranks]
         self.below: list[set[int]] = [set() for _ in ranks]
         for link in links:
@@ -149,17 +149,13 @@ class _Grid:
         best, fewest = [row.copy() for row in self.rows], self._crossings()
         for sweep in range(SWEEPS):
             downwards = sweep % 2 == 0
+            places = {item: place for row in self.rows for place, item in enumerate(row)}
             for row in self.rows if downwards else self.rows[::-1]:
-                self._sort_row(row, self.above if downwards else self.below)
+                _sort_row(row, self.above if downwards else self.below, places)
             crossings = self._crossings()
             if crossings < fewest:
                 best, fewest = [row.copy() for row in self.rows], crossings
         self.rows = best
-
-    def _sort_row(self, row: list[int], neighbors: Sequence[set[int]]) -> None:
-        places = {item: place for other in self.rows for place, item in enumerate(other)}
-        means = {item: _mean([places[n] for n in neighbors[item]], float(places[item])) for item in row}
-        row.sort(key=means.__getitem__)
 
     def _crossings(self) -> int:
         total = 0
@@ -223,13 +219,10 @@ class _Grid:
         # A line that returns keeps to the right, so that it never lies on the line that led down.
         shift = 0.3 if returns else 0.0
         points = [(first.x + shift * first.width, first.y + first.height)]
-        for item in items[1:-1]:
-            y = _top(self._rank(items, item))
+        for rank, item in enumerate(items[1:-1], start=self.ranks[items[0]] + 1):
+            y = _top(rank)
             points += [(self.x[item], y), (self.x[item], y + NODE_HEIGHT)]
         return (*points, (last.x + shift * last.width, last.y))
-
-    def _rank(self, items: list[int], item: int) -> int:
-        return self.ranks[items[0]] + items.index(item)
 
 
 def _by_rank(ranks: Sequence[int]) -> list[list[int]]:
@@ -274,8 +267,11 @@ def ascending(wanted: Sequence[float], weights: Sequence[float]) -> list[float]:
     return [value for value, _, count in pools for _ in range(count)]
 
 
-def _mean(values: Sequence[float], default: float) -> float:
-    return sum(values) / len(values) if values else default
+def _sort_row(row: list[int], neighbors: Sequence[set[int]], places: dict[int, int]) -> None:
+    """Sort a row by the mean places of its neighbors; what has none stays about where it is."""
+    means = {item: fmean(places[other] for other in neighbors[item] or {item}) for item in row}
+    row.sort(key=means.__getitem__)
+    places.update({item: place for place, item in enumerate(row)})
 
 
 def _top(rank: int) -> float:
