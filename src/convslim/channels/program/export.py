@@ -48,11 +48,12 @@ class _Attempt:
     note: str = ""
 
 
+_FREE = _Attempt(True, True)
 _ATTEMPTS = (
-    _Attempt(True, True),
     _Attempt(True, False, "The graph runs at the example input's height and width only."),
     _Attempt(False, False, "The graph runs at the example input's shape only, batch included."),
 )
+MAX_VIEWS = 32  # with more regrouping of positions (windows, tokens), symbolic heights and widths take minutes
 
 
 def export_program(model: nn.Module, example_input: ExampleInput) -> Program:
@@ -79,7 +80,8 @@ def export_program(model: nn.Module, example_input: ExampleInput) -> Program:
             "inputs are tensors, by position or by name."
         )
     failure = ""
-    for attempt in _ATTEMPTS:
+    any_size = [_Attempt(True, True), _FIXED_SPACE] if _takes_larger(model, (args, kwargs)) else [_Attempt(True, False)]
+    for attempt in (*any_size, _FIXED):
         try:
             return _export(model, (args, kwargs), attempt)
         except Exception as error:  # causes of every kind, from the model's code and from torch.export's
@@ -88,6 +90,28 @@ def export_program(model: nn.Module, example_input: ExampleInput) -> Program:
         f"{type(model).__name__} cannot be written as a graph: {failure} Code that depends on values is the usual "
         "cause; torch.export.export on the model shows where."
     )
+
+
+def _takes_larger(model: nn.Module, given: Arguments) -> bool:
+    """False if the model itself runs at one size only, as those with position embeddings do."""
+    args, kwargs = tree_map_only(Tensor, _larger, given)
+    with undisturbed(model):
+        try:
+            model(*args, **kwargs)
+        except Exception:
+            return False
+    return True
+
+
+def _freed(model: nn.Module, given: Arguments, program: Program) -> Program:
+    """The same program with free heights and widths, where that is possible and quick."""
+    views = sum(str(node.get("target", "")).startswith(("aten.view", "aten.reshape")) for node in program.nodes)
+    if views > MAX_VIEWS:
+        return program
+    try:
+        return _export(model, given, _FREE)
+    except Exception:  # as above
+        return program
 
 
 def _short(error: Exception) -> str:
