@@ -6,7 +6,7 @@ import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -65,7 +65,7 @@ class Program:
             raise ArtifactError(f"This is not a saved graph: {type(error).__name__}: {error}.") from error
 
 
-def is_program(model: nn.Module) -> bool:
+def is_program(model: nn.Module) -> TypeGuard[fx.GraphModule]:
     """True for what :func:`assemble` builds, and its copies."""
     return isinstance(model, fx.GraphModule) and _MARK in model.meta
 

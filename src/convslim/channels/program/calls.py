@@ -57,9 +57,9 @@ def _layer_path(node: fx.Node, modules: Mapping[str, nn.Module]) -> str | None:
     """The layer whose forward the node is, or None."""
     name = packet(node)
     if name in _DROPOUTS:
-        path = place(node)[0]
-        fits = kind_of(modules[path]) in _DROPOUTS[name] and arguments(node)["p"] == modules[path].p
-        return path if fits else None
+        own = place(node)[0]
+        fits = kind_of(modules[own]) in _DROPOUTS[name] and arguments(node)["p"] == modules[own].p
+        return own if fits else None
     if name not in _TENSORS or not node.args:
         return None
     named = arguments(node)
@@ -83,16 +83,15 @@ def _owner(value: Any, leaf: str) -> str:
 
 def _same(given: Any, expected: Any) -> bool:
     """Numbers of the operation and of the layer, one for all dimensions or one for each."""
-    if isinstance(expected, tuple):
-        return (
-            list(given) * (len(expected) // len(given)) == list(expected) if isinstance(given, (list, tuple)) else False
-        )
-    return bool(given == expected)
+    if not isinstance(expected, tuple):
+        return bool(given == expected)
+    return isinstance(given, list | tuple) and list(given) * (len(expected) // len(given)) == list(expected)
 
 
 def _numbers(name: str, module: nn.Module) -> dict[str, Any] | None:
     """What the operation's other arguments are if the layer calls it; None for a layer of another kind."""
     kind = kind_of(module)
+    shape: Any = getattr(module, "normalized_shape", ())
     if name.startswith("conv"):
         spatial = name.removeprefix("conv_transpose").removeprefix("conv")
         transposed = "Transpose" if "transpose" in name else ""
@@ -104,11 +103,7 @@ def _numbers(name: str, module: nn.Module) -> dict[str, Any] | None:
         uses_batch = module.running_mean is None
         return {"momentum": module.momentum or 0.0, "eps": module.eps, "training": uses_batch}
     if name == "layer_norm" and kind == "LayerNorm":
-        return {"normalized_shape": tuple(module.normalized_shape), "eps": module.eps}
+        return {"normalized_shape": tuple(shape), "eps": module.eps}
     if name == "group_norm" and kind == "GroupNorm":
         return {"num_groups": module.num_groups, "eps": module.eps}
     return {} if (name, kind) == ("linear", "Linear") else None
-
-
-def _spread(value: Any, size: int) -> Any:
-    return value if isinstance(value, int) else tuple(value)

@@ -34,13 +34,13 @@ class Stepping(fx.Interpreter):
 
     def __init__(self, program: fx.GraphModule, note: Note) -> None:
         super().__init__(program)
+        self._inputs = [str(node.target) for node in program.graph.nodes if node.op == "placeholder"]
         self.running = Running()
         self._note = note
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The program's output."""
-        names = [node.target for node in self.module.graph.nodes if node.op == "placeholder"]
-        return self.run(*args, *(kwargs[name] for name in names[len(args) :]))
+        return self.run(*args, *(kwargs[name] for name in self._inputs[len(args) :]))
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node."""

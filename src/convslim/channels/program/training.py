@@ -6,6 +6,7 @@ import operator
 from collections import Counter
 from collections.abc import Mapping
 
+import torch
 from torch import fx
 
 from convslim.channels.program.layers import CONSTANTS
@@ -74,7 +75,11 @@ def training_notes(graph: fx.Graph, training: fx.Graph, twins: Mapping[fx.Node, 
 
 
 def _computes(node: fx.Node) -> bool:
+    """False for what only shows memory in another way, and for counters of batches."""
     if not packet(node) or packet(node) in ("sym_size", *ASSERTIONS):
         return False
+    assert isinstance(node.target, torch._ops.OpOverload)
+    schema = node.target._schema
+    shows = not schema.is_mutable and any(value.alias_info is not None for value in schema.returns)
     read = node.args[0] if node.args else None
-    return not (isinstance(read, fx.Node) and str(read.target).endswith("num_batches_tracked"))
+    return not shows and not (isinstance(read, fx.Node) and str(read.target).endswith("num_batches_tracked"))
