@@ -8,6 +8,8 @@ position, the lower index stays. ``how`` says how the cut is shared between the 
 
 - ``"global"``: one threshold on the scores of the whole network. Needs scores that compare across layers.
 - ``"uniform"``: the same pruning ratio in every group, up to rounding.
+- ``"reconstruction"``: the least sum of the scores of what goes. Needs scores that add up across layers, such as the
+  error that each removal costs.
 - ``"per-group"``: the pruning ratios that ``ratios`` gives, by name pattern; the budget is only checked.
 
 **Rounding.** Channels go in blocks, so that the widths that remain are multiples of ``round_to`` – of every

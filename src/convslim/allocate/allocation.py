@@ -19,7 +19,7 @@ from convslim.errors import BudgetError, PlanError, nearest
 from convslim.measure.cost import METRICS, CostModel
 from convslim.surgery.plan import PruningPlan, make_plan
 
-How = Literal["global", "uniform", "per-group"]
+How = Literal["global", "uniform", "reconstruction", "per-group"]
 _HOWS = get_args(How)
 
 
@@ -37,7 +37,7 @@ class Allocation:
         original_macs, original_params: Cost of the network before.
         limits: The budget as absolute numbers by metric.
         threshold: The importance up to which channels went: a score for ``"global"``, the fraction of every
-            group's channels for ``"uniform"``. None for ``"per-group"``, or if nothing had to go.
+            group's channels for ``"uniform"``. None for the other ways, or if nothing had to go.
         notes: What the user should know: a budget that is not hit within 1 %, groups that no score covers.
     """
 
@@ -71,7 +71,8 @@ def allocate(
         budget: ``"macs"`` and ``"params"``, one or both: a float in (0, 1] is the fraction of the original
             that may remain, an int above 1 an absolute number. The budget that binds is hit within 1 % from
             below.
-        how: How the cut is shared between groups: ``"global"``, ``"uniform"`` or ``"per-group"``.
+        how: How the cut is shared between groups: ``"global"``, ``"uniform"``, ``"reconstruction"`` or
+            ``"per-group"``.
         ratios: For ``"per-group"``: pruning ratio, the fraction of channels that goes, by pattern on the
             names of groups and of the layers that make them. The last match counts; groups without a match
             stay whole.
@@ -148,6 +149,8 @@ def solve(
     threshold: float | None = None
     if how == "per-group":
         counts = problem.by_ratio(ratios_by_group(graph, ratios or {}))
+    elif how == "reconstruction":
+        counts = problem.least_error(scores.values)
     else:
         counts, threshold = problem.ranked(scores.values if how == "global" else None)
     kept = {group.name: top(scores.values[group.name], int(counts[number])) for number, group in open_groups.items()}

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from convslim.allocate.reconstruction import LeastError, error_of_widths
 from convslim.allocate.search import CLOSE, Search
 from convslim.allocate.widths import Ints, Rounding, allowed_counts, ranked_blocks
 from convslim.channels.graph import ChannelGroup
@@ -59,6 +60,17 @@ class Problem:
         blocks = ranked_blocks(list(self.groups), self.allowed, ranking)
         counts, cut = Search(self.model, blocks, self.limits).run()
         return counts, float(blocks.value[cut - 1]) if cut else None
+
+    def least_error(self, scores: Mapping[str, npt.NDArray[np.float64]]) -> Ints:
+        """Widths within the budgets for which the scores of the removed channels sum up to least.
+
+        Raises:
+            BudgetError: If even the smallest widths cost too much.
+        """
+        self._require(self.least, "with every group at its smallest width", self._way_out())
+        pairs = zip(self.groups.values(), self.allowed, strict=True)
+        errors = [error_of_widths(scores[group.name], allowed) for group, allowed in pairs]
+        return LeastError(self.model, list(self.groups), self.allowed, errors, self.limits).solve()
 
     def by_ratio(self, ratios: Mapping[str, float]) -> Ints:
         """Widths nearest to given pruning ratios, the larger one where two are equally near.
