@@ -12,7 +12,7 @@ from convslim.report.graph_layout import Box, Line, Point, lay_out
 from convslim.report.graph_record import GraphRecord, GroupRecord, State
 from convslim.report.numbers import share_text
 
-NARROWEST: Final = 134.0
+NARROWEST: Final = 140.0
 WIDEST: Final = 182.0
 LETTER: Final = 6.8
 CUT: Final = 9.0

@@ -141,8 +141,7 @@ def _table(record: GraphRecord) -> str:
     )
     rows = "\n".join(_row(number, group, record) for number, group in enumerate(record.groups))
     return (
-        "<table>\n<caption>MACs and parameters are those that go if the whole group goes: of every slice that makes or "
-        "reads it. A slice has a maker and a reader, so that the shares add up to more than 100 %.</caption>\n"
+        "<table>\n<caption>Channel groups, in the order of the forward pass</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
     )
 
