@@ -49,11 +49,8 @@ class _Attempt:
 
 
 _FREE = _Attempt(True, True)
-_ATTEMPTS = (
-    _Attempt(True, False, "The graph runs at the example input's height and width only."),
-    _Attempt(False, False, "The graph runs at the example input's shape only, batch included."),
-)
-MAX_VIEWS = 32  # with more regrouping of positions (windows, tokens), symbolic heights and widths take minutes
+_FIXED_SPACE = _Attempt(True, False, "The graph runs at the example input's height and width only.")
+_FIXED = _Attempt(False, False, "The graph runs at the example input's shape only, batch included.")
 
 
 def export_program(model: nn.Module, example_input: ExampleInput) -> Program:
