@@ -14,6 +14,9 @@ All criteria obey the same laws, and one test holds every entry of the table to 
 deterministic, the model left untouched, and equivariant – permute the channels and the scores permute with
 them.
 
+One more name, ``"reconstruction"``, is no such function: what a removal costs after refitting depends on the images and
+on the channels that went before, see :mod:`convslim.criteria.reconstruction`.
+
 To add one, write a file like ``l1.py`` and pass the criterion to :func:`score`, or give it a row in
 :data:`CRITERIA`.
 """
@@ -21,6 +24,6 @@ To add one, write a file like ``l1.py`` and pass the criterion to :func:`score`,
 from convslim.criteria.criterion import Criterion, ScoreFunction
 from convslim.criteria.normalized import normalized
 from convslim.criteria.scores import Scores
-from convslim.criteria.scoring import CRITERIA, score
+from convslim.criteria.scoring import CRITERIA, NAMES, score
 
-__all__ = ["CRITERIA", "Criterion", "ScoreFunction", "Scores", "normalized", "score"]
+__all__ = ["CRITERIA", "NAMES", "Criterion", "ScoreFunction", "Scores", "normalized", "score"]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.channels.labeler import Labeler
+from convslim.channels.program.assemble import assemble, is_program
 from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.criteria.downdates import LeastSquares, removal_order
 from convslim.criteria.scores import Scores
@@ -90,6 +91,8 @@ def error_curves(
         ModelError: If the model cannot be run layer by layer, or its outputs are not finite.
     """
     inputs = listed(batches)
+    if graph.program is not None and not is_program(model):
+        model = assemble(graph.program, named_tensors(model))
     running = replays(model, inputs)
     graph = graph_for(model, graph, running[0], inputs[0])
     readers = _Readers(graph)

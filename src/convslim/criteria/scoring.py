@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.channels.tape import named_tensors
+from convslim.criteria import reconstruction
 from convslim.criteria.bn_scale import bn_scale
 from convslim.criteria.criterion import Criterion
 from convslim.criteria.fpgm import fpgm
@@ -35,6 +36,9 @@ CRITERIA: Final[Mapping[str, Criterion]] = {
 }
 """The criteria by the names that recipes use, in a form that ranks channels across layers."""
 
+NAMES: Final = (*CRITERIA, reconstruction.NAME)
+"""All names that :func:`score` knows: one more looks at all layers at once."""
+
 
 def score(
     graph: ChannelGraph,
@@ -51,8 +55,9 @@ def score(
         graph: The model's channel graph.
         model: The model, left as found; gradients are computed in evaluation mode, and frozen parameters have
             them too.
-        criterion: A name from :data:`CRITERIA`, or a criterion of your own.
-        batches: Pairs (inputs, targets) for criteria that need gradients, on the model's device. Inputs are a
+        criterion: A name from :data:`NAMES`, or a criterion of your own.
+        batches: Pairs (inputs, targets) for criteria that need gradients, on the model's device;
+            ``"reconstruction"`` looks at the inputs only. Inputs are a
             tensor, a tuple of positional or a dict of keyword arguments. The scores are the mean over
             batches.
         loss: ``loss(outputs, targets) -> scalar``; cross-entropy unless given.
@@ -69,8 +74,11 @@ def score(
     >>> score(trace(net, torch.zeros(1, 1, 8, 8)), net, "bn_scale").values["0"]
     array([0.5 , 2.  , 1.  , 0.25])
     """
-    chosen = _find(criterion)
     tensors = named_tensors(model)
+    if criterion == reconstruction.NAME:
+        _check_model(graph, tensors)
+        return reconstruction.error_curves(graph, model, [inputs for inputs, _ in batches or ()]).scores()
+    chosen = _find(criterion)
     _check_model(graph, tensors)
     if chosen.needs_gradients:
         per_batch = gradients(model, batches or (), loss or nn.functional.cross_entropy)
@@ -97,7 +105,7 @@ def _find(criterion: str | Criterion) -> Criterion:
         return criterion
     if criterion not in CRITERIA:
         raise PlanError(
-            f"There is no criterion {criterion!r}; known are {', '.join(CRITERIA)}.{nearest(criterion, CRITERIA)}"
+            f"There is no criterion {criterion!r}; known are {', '.join(NAMES)}.{nearest(criterion, NAMES)}"
         )
     return CRITERIA[criterion]
 

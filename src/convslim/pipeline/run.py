@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ def run(
                 context = _context(folder, number, step, source, original, primary, quiet)
                 _carry_out(recipe, folder, number, step, state, context)
                 barrier()
+            before = state
             state, finished = folder.read(number, step.kind, state, original)
+            state = replace(state, uncut=_uncut(before, state))
             record = record.model_copy(update={"steps": (*record.steps, finished)})
             if primary:
                 record.save(folder.path / RECORD)
@@ -170,7 +173,12 @@ def _after(state: State, outcome: Outcome) -> State:
     plan = state.plan
     if outcome.plan is not None:
         plan = outcome.plan if plan is None else plan.then(outcome.plan)
-    return State(outcome.model if outcome.model is not None else state.model, plan)
+    return replace(state, model=outcome.model if outcome.model is not None else state.model, plan=plan)
+
+
+def _uncut(before: State, after: State) -> nn.Module | None:
+    """The network before the first cut, from that cut on."""
+    return before.model if before.plan is None and after.plan is not None else before.uncut
 
 
 def _check_budget(recipe: Recipe, folder: RunFolder, state: State, source: DataSource) -> None:

@@ -24,10 +24,14 @@ class StepConfig(BaseModel):
 
 @dataclass(frozen=True)
 class State:
-    """The network between two steps, and the plan that led to it from the original one (`None`: uncut)."""
+    """The network between two steps, and the plan that led to it from the original one (`None`: uncut).
+
+    `uncut` is the network as it was before its first cut, with the weights that it had then; the plan leads from it too.
+    """
 
     model: nn.Module
     plan: PruningPlan | None = None
+    uncut: nn.Module | None = None
 
 
 @dataclass(frozen=True)

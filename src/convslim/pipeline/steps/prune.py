@@ -11,7 +11,7 @@ from torch import nn
 from convslim.allocate import Allocation, solve
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
-from convslim.criteria import CRITERIA, score
+from convslim.criteria import NAMES, score
 from convslim.errors import nearest
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.surgery import PruningPlan, carry_out, fold_
@@ -50,7 +50,7 @@ class PruneStep(StepConfig):
 
     criterion: str = "bn_scale"
     budget: Budget
-    allocation: Literal["global", "uniform", "per-group"] = "global"
+    allocation: Literal["global", "uniform", "reconstruction", "per-group"] = "global"
     ratios: dict[str, float] = Field(default_factory=dict)
     round_to: int = Field(default=8, ge=1)
     min_channels: int = Field(default=1, ge=1)
@@ -64,10 +64,8 @@ class PruneStep(StepConfig):
     @field_validator("criterion")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in CRITERIA:
-            raise ValueError(
-                f"there is no criterion {name!r}; known are {', '.join(CRITERIA)}.{nearest(name, CRITERIA)}"
-            )
+        if name not in NAMES:
+            raise ValueError(f"there is no criterion {name!r}; known are {', '.join(NAMES)}.{nearest(name, NAMES)}")
         return name
 
 

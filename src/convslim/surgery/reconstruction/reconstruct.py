@@ -14,6 +14,7 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.channels.trace import trace
 from convslim.errors import PlanError
+from convslim.surgery.form import planned_form
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.reconstruction.moments import Moments
 from convslim.surgery.reconstruction.pair import Batches, Pair, Seen, listed
@@ -114,6 +115,7 @@ def reconstruct_(
     if which not in get_args(Which):
         raise PlanError(f"There is no choice of layers {which!r}; known are {', '.join(get_args(Which))}.")
     inputs = listed(batches)
+    model = planned_form(model, plan)
     pair = Pair(model, small, plan, inputs, _structure_of(model, plan, inputs[0], graph))
     tensors = named_tensors(small)
     fitted: list[FittedLayer] = []

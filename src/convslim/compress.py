@@ -1,0 +1,116 @@
+"""A smaller network from a trained one and some images: no labels, no training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from convslim.allocate import Allocation, solve
+from convslim.channels.tape import ExampleInput
+from convslim.channels.trace import trace
+from convslim.criteria.reconstruction import error_curves
+from convslim.errors import DataError
+from convslim.measure.parity import Parity, parity
+from convslim.surgery.reconstruction import Reconstruction, reconstruct_
+from convslim.surgery.remove import carry_out
+from convslim.surgery.verify import Certificate
+
+BATCH = 100
+HELD_OUT = 5
+"""Every fifth batch is kept for the comparison at the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compression:
+    """A smaller network, and how it was made.
+
+    Attributes:
+        model: The smaller network.
+        allocation: The plan, and the cost before and after.
+        certificate: Proof that the cut network was the original without the removed channels.
+        reconstruction: What was refitted.
+        parity_cut, parity: How equal the network is to the original on images that nothing was fitted on, after the
+            cut, and after the reconstruction.
+    """
+
+    model: nn.Module
+    allocation: Allocation
+    certificate: Certificate
+    reconstruction: Reconstruction
+    parity_cut: Parity
+    parity: Parity
+
+
+def compress(
+    model: nn.Module,
+    images: Tensor | Iterable[ExampleInput],
+    budget: Mapping[str, float],
+    *,
+    round_to: int = 8,
+    min_channels: int = 1,
+    min_ratio: float = 0.1,
+    keep: Iterable[str] = (),
+) -> Compression:
+    """Cut a trained network to a budget and reconstruct what is left by least squares; no labels, no training.
+
+    The channels whose removal costs least error go (:func:`convslim.criteria.reconstruction.error_curves`), every layer
+    as many as cost least in all; the removal is proven, and the layers that read removed channels are refitted
+    (:func:`convslim.surgery.reconstruction.reconstruct_`).
+
+    Args:
+        model: The trained network, left as found.
+        images: What the network takes, normalized as for its training: a tensor ``(N, ...)``, or batches. 500 to 5,000
+            images; more are better. Every fifth batch is not fitted, but compared at the end.
+        budget: As for :func:`convslim.allocate`, for example ``{"macs": 0.6}``.
+        round_to, min_channels, min_ratio, keep: As for :func:`convslim.allocate`.
+
+    Raises:
+        BudgetError: If the budget is malformed or cannot be reached.
+        DataError: If there are fewer than two batches.
+        ModelError: If the network cannot be run layer by layer.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 1), nn.Flatten(), nn.Linear(8 * 36, 4))
+    >>> done = compress(net, torch.randn(400, 3, 8, 8), {"macs": 0.6})
+    >>> done.allocation.macs <= 0.6 * done.allocation.original_macs, done.parity.error < done.parity_cut.error
+    (True, True)
+    """
+    fitted, held = _shared(images)
+    example = tree_map_only(Tensor, lambda tensor: tensor[:1] if tensor.dim() else tensor, fitted[0])
+    graph = trace(model, example)
+    allocation = solve(
+        graph,
+        error_curves(graph, model, fitted).scores(),
+        budget,
+        how="reconstruction",
+        round_to=round_to,
+        min_channels=min_channels,
+        min_ratio=min_ratio,
+        keep=keep,
+    )
+    removal = carry_out(model, allocation.plan, example, graph=graph)
+    small = removal.model
+    cut = parity(model, small, held)
+    reconstruction = reconstruct_(small, model, allocation.plan, fitted, graph=graph)
+    return Compression(small, allocation, removal.certificate, reconstruction, cut, parity(model, small, held))
+
+
+def _shared(images: Tensor | Iterable[ExampleInput]) -> tuple[list[ExampleInput], list[ExampleInput]]:
+    """Batches to fit, and batches to compare at the end."""
+    batches: list[ExampleInput]
+    if isinstance(images, Tensor):
+        batches = [part for part in images.tensor_split(max(HELD_OUT, -(-len(images) // BATCH))) if len(part)]
+    else:
+        batches = list(images)
+    if len(batches) < 2:
+        raise DataError(
+            f"{len(batches)} batch of images is too few: some are fitted, and others compared at the end. "
+            "Give a few hundred images, in two batches at least."
+        )
+    every = min(HELD_OUT, len(batches))
+    held = batches[every - 1 :: every]
+    return [batch for number, batch in enumerate(batches, start=1) if number % every], held
