@@ -122,7 +122,8 @@ def groups_of(graph: ChannelGraph) -> dict[str, Any]:
             samples.setdefault(reason, f"{group.name}: {pin or '; '.join(group.constraints)}")
     rough = [group for group in open_groups if group.approximations]
     return {
-        "way": getattr(graph, "way", "class"),
+        "way": graph.way,
+        "way_reason": graph.way_reason,
         "groups": len(graph.groups),
         "prunable": len(open_groups),
         "channels": sum(group.num_channels for group in graph.groups),
