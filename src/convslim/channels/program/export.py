@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from convslim.channels.program.rewrite import (
     drop_assertions_,
     drop_unused_,
     free_devices_,
+    packet,
     place,
     sizes_as_methods_,
     source,
@@ -49,8 +50,10 @@ class _Attempt:
 
 
 _FREE = _Attempt(True, True)
+_CLASS_FIXES_SPACE = _Attempt(True, False)
 _FIXED_SPACE = _Attempt(True, False, "The graph runs at the example input's height and width only.")
 _FIXED = _Attempt(False, False, "The graph runs at the example input's shape only, batch included.")
+MAX_VIEWS = 32  # with more regrouping of positions (windows, tokens), symbolic heights and widths take minutes
 
 
 def export_program(model: nn.Module, example_input: ExampleInput) -> Program:
@@ -76,17 +79,33 @@ def export_program(model: nn.Module, example_input: ExampleInput) -> Program:
             f"{type(model).__name__} takes inputs that are not plain tensors; a graph can be made of models whose "
             "inputs are tensors, by position or by name."
         )
+    training, notes = _training_graph(model, (args, kwargs))
     failure = ""
-    any_size = [_Attempt(True, True), _FIXED_SPACE] if _takes_larger(model, (args, kwargs)) else [_Attempt(True, False)]
-    for attempt in (*any_size, _FIXED):
+    for attempt in _attempts(model, (args, kwargs), training):
         try:
-            return _export(model, (args, kwargs), attempt)
+            return _export(model, (args, kwargs), attempt, training, notes)
         except Exception as error:  # causes of every kind, from the model's code and from torch.export's
             failure = failure or _short(error)
     raise ExportError(
         f"{type(model).__name__} cannot be written as a graph: {failure} Code that depends on values is the usual "
         "cause; torch.export.export on the model shows where."
     )
+
+
+def _training_graph(model: nn.Module, given: Arguments) -> tuple[fx.Graph | None, list[str]]:
+    """What the class does in training mode, at fixed sizes: it only tells flags, and what else differs."""
+    try:
+        return _graph(model, _doubled(given), _FIXED, training=True)[0], []
+    except Exception as error:  # as above; evaluation mode can still be written
+        return None, [f"Training mode could not be followed ({_short(error)}); layers of PyTorch follow it."]
+
+
+def _attempts(model: nn.Module, given: Arguments, training: fx.Graph | None) -> tuple[_Attempt, ...]:
+    """What may stay free, the most first."""
+    if not _takes_larger(model, given):
+        return _CLASS_FIXES_SPACE, _FIXED
+    views = 0 if training is None else sum(packet(node) in ("view", "reshape") for node in training.nodes)
+    return (_FIXED_SPACE, _FIXED) if views > MAX_VIEWS else (_FREE, _FIXED_SPACE, _FIXED)
 
 
 def _takes_larger(model: nn.Module, given: Arguments) -> bool:
@@ -100,17 +119,6 @@ def _takes_larger(model: nn.Module, given: Arguments) -> bool:
     return True
 
 
-def _freed(model: nn.Module, given: Arguments, program: Program) -> Program:
-    """The same program with free heights and widths, where that is possible and quick."""
-    views = sum(str(node.get("target", "")).startswith(("aten.view", "aten.reshape")) for node in program.nodes)
-    if views > MAX_VIEWS:
-        return program
-    try:
-        return _export(model, given, _FREE)
-    except Exception:  # as above
-        return program
-
-
 def _short(error: Exception) -> str:
     if isinstance(error, ConvslimError):
         return str(error)
@@ -118,18 +126,13 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:200].rstrip('.')}."
 
 
-def _export(model: nn.Module, given: Arguments, attempt: _Attempt) -> Program:
+def _export(
+    model: nn.Module, given: Arguments, attempt: _Attempt, training: fx.Graph | None, notes: Sequence[str]
+) -> Program:
     inputs = _doubled(given) if attempt.batch else given
     graph, constants = _graph(model, inputs, attempt, training=False)
-    try:
-        training, _ = _graph(model, inputs, _Attempt(False, False), training=True)
-    except Exception as error:  # as above; evaluation mode can still be written
-        training, lost = None, [f"Training mode could not be followed ({_short(error)}); layers of PyTorch follow it."]
-    else:
-        lost = []
     twins = training_twins(graph, training)
-    notes = [*([attempt.note] if attempt.note else []), *lost]
-    notes += training_notes(graph, training, twins) if training is not None else []
+    notes = [*filter(None, [attempt.note]), *notes, *training_notes(graph, training, twins)]
     _rewrite_(graph, model, twins)
     program = Program(
         kind=type(model).__name__,

@@ -55,8 +55,10 @@ def _flag(graph: fx.Graph, node: fx.Node) -> fx.Node:
         return graph.call_function(getattr, (module, "training"))
 
 
-def training_notes(graph: fx.Graph, training: fx.Graph, twins: Mapping[fx.Node, fx.Node]) -> list[str]:
+def training_notes(graph: fx.Graph, training: fx.Graph | None, twins: Mapping[fx.Node, fx.Node]) -> list[str]:
     """What the class does only in one of its modes, as sentences."""
+    if training is None:
+        return []
     matched = set(twins.values())
     lost = Counter(place(node)[1] for node in training.nodes if node not in matched and _computes(node))
     extra = sum(node not in twins and _computes(node) for node in graph.nodes)
