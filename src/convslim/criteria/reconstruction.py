@@ -100,7 +100,7 @@ def error_curves(
     firsts = np.cumsum([0, *(num_images(batch) for batch in inputs)]).tolist()
     waiting: dict[str, list[LeastSquares]] = {}
     curves: dict[str, ErrorCurve] = {}
-    spreads = _spreads(model, inputs[0])
+    spreads = _spreads(model, inputs)
     read = [(site, found) for site in Layers(running[0].tape).sites if (found := readers.blocks(site))]
     last = {name: site.index for site, found in read for name in found}
     with torch.no_grad():
@@ -114,22 +114,20 @@ def error_curves(
     return ErrorCurves(graph.structure, curves, unscored)
 
 
-@torch.no_grad()
-def _spreads(model: nn.Module, batch: ExampleInput) -> dict[int, float]:
+def _spreads(model: nn.Module, batches: Sequence[ExampleInput]) -> dict[int, float]:
     """Variance, summed over channels, of what each layer's outputs arrive in, by the layer's place."""
-    replay = replays(model, [batch])[0]
-    made = {out.id: call.index for call in replay.calls for out in call.outs}
-    arriving: dict[int, list[Site]] = {}
-    for site in Layers(replay.tape).sites:
-        arriving.setdefault(made[site.arrival.id], []).append(site)
-    spreads = {}
-    for index in sorted(arriving):
-        replay.advance(index + 1)
-        for site in arriving[index]:
-            values = replay.value(site.arrival).double()
-            rows = values.transpose(0, 1) if site.kernel.size else values.movedim(-1, 0)
-            spreads[site.index] = float(rows.flatten(1).var(1, correction=0).sum())
-    return spreads
+    sums: dict[int, Tensor] = {}
+    with torch.no_grad():
+        for replay in replays(model, batches):
+            made = {out.id: call.index for call in replay.calls for out in call.outs}
+            for site in sorted(Layers(replay.tape).sites, key=lambda site: made[site.arrival.id]):
+                replay.advance(made[site.arrival.id] + 1)
+                values = replay.value(site.arrival).double()
+                rows = (values.transpose(0, 1) if site.kernel.size else values.movedim(-1, 0)).flatten(1)
+                ones = torch.full((len(rows),), rows.shape[1], dtype=rows.dtype, device=rows.device)
+                found = torch.stack([ones, rows.sum(1), rows.square().sum(1)])
+                sums[site.index] = sums[site.index] + found if site.index in sums else found
+    return {index: float((squares / n - (total / n).square()).sum()) for index, (n, total, squares) in sums.items()}
 
 
 class _Readers:
