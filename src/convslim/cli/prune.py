@@ -27,6 +27,9 @@ def prune(
     allocation: Annotated[str, typer.Option(help="global or uniform.")] = "global",
     round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
     keep: Annotated[list[str] | None, typer.Option(help="Pattern of layers to leave whole, repeatable.")] = None,
+    ways: Annotated[
+        str, typer.Option(help="class, graph or both: what may be cut, see docs/numbers-in-code.md.")
+    ] = "class,graph",
     shape: Annotated[str | None, typer.Option("--input", help="Input shape N,C,H,W.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
@@ -45,7 +48,7 @@ def prune(
     if allocation not in ("global", "uniform"):
         raise typer.BadParameter(f"--allocation {allocation}: give global or uniform.")
     network, example = build(model, option or [], weights), example_input(model, shape)
-    graph = trace(network, example)
+    graph = trace(network, example, ways=ways.split(","))
     scores = score(graph, network, criterion)
     solution = solve(
         graph,
@@ -64,8 +67,9 @@ def prune(
         "params": [solution.original_params, solution.params],
     }
     save(small, out_dir, plan=solution.plan, record=record)
-    for text in solution.notes:
+    for text in (*graph.notes, *solution.notes):
         say(f"note: {text}")
+    say(f"Way        {graph.way}: {graph.way_reason}")
     say(f"MACs       {_change(solution.original_macs, solution.macs)}")
     say(f"parameters {_change(solution.original_params, solution.params)}")
     say(f"Verified and saved in {out_dir}")

@@ -83,7 +83,7 @@ def cost(model: nn.Module, example_input: ExampleInput) -> Cost:
     >>> total.macs == 100 * (8 * 3 * 9 + 4 * 8), total.params == (8 * 27 + 8) + (4 * 8 + 4)
     (True, True)
     """
-    return layer_costs(trace(model, example_input))
+    return layer_costs(trace(model, example_input, ways=("class",)))
 
 
 def layer_costs(graph: ChannelGraph) -> Cost:

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from convslim import models
-from convslim.channels.trace import trace
 from convslim.data import DataSource, open_data
 from convslim.errors import ConvslimError
 from convslim.measure.cost import cost
@@ -23,7 +22,7 @@ from convslim.pipeline.recipe import Recipe, RecipeStep, expand
 from convslim.pipeline.state import Context, Outcome, State
 from convslim.pipeline.steps import STEPS
 from convslim.pipeline.steps.evaluate import measure
-from convslim.pipeline.steps.prune import PruneStep, decide
+from convslim.pipeline.steps.prune import PruneStep, decide, traced
 from convslim.report import Machine, RunRecord, StepRecord, versions
 from convslim.surgery.artifact import save
 from convslim.surgery.weights import load_weights
@@ -187,7 +186,7 @@ def _check_budget(recipe: Recipe, folder: RunFolder, state: State, source: DataS
         if isinstance(step.config, PruneStep) and not folder.finished(number, step.kind).exists():
             context = _context(folder, number, step, source, lambda: state.model, True, True)
             try:
-                decide(step.config, trace(state.model, context.example_input), state.model, context)
+                decide(step.config, traced(step.config, state, context), state.model, context)
             except ConvslimError as error:
                 raise type(error)(f"Step {number} ({step.kind}): {error}") from error
             return

@@ -19,7 +19,7 @@ FORMAT = 1
 _MARK = "convslim"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Program:
     """What a model computes, as JSON values; its parameters and buffers are kept apart.
 

@@ -45,7 +45,8 @@ class Budget(StepConfig):
 class PruneStep(StepConfig):
     """What to cut; `num_batches` and `batch_size` are for criteria that look at training images.
 
-    `fold` adds what removed channels with a BatchNorm scale of exactly zero sent on to their consumers' bias.
+    `fold` adds what removed channels with a BatchNorm scale of exactly zero sent on to their consumers' bias. `ways`
+    says what may be cut: the model's `class`, or a `graph` of it where numbers in its code hold channels back.
     """
 
     criterion: str = "bn_scale"
@@ -57,6 +58,7 @@ class PruneStep(StepConfig):
     min_ratio: float = Field(default=0.1, ge=0, le=1)
     keep: tuple[str, ...] = ()
     fold: bool = True
+    ways: tuple[Literal["class", "graph"], ...] = Field(default=("class", "graph"), min_length=1)
     num_batches: int = Field(default=8, ge=1)
     batch_size: int = Field(default=64, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -71,10 +73,12 @@ class PruneStep(StepConfig):
 
 def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
     """Remove channels; the smaller network is proven equal to the masked one before it is handed on."""
-    graph = trace(state.model, context.example_input)
+    graph = traced(config, state, context)
     solution = decide(config, graph, state.model, context)
     removal = carry_out(state.model, solution.plan, context.example_input, graph=graph)
     details = {
+        "way": graph.way,
+        "way_reason": graph.way_reason,
         "certificate": asdict(removal.certificate),
         "folded": _fold_(removal.model, config, solution.plan, graph, state, context),
         "macs_before": solution.original_macs,
@@ -85,6 +89,12 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
         "pinned": {group.name: [str(pin) for pin in group.pins] for group in graph.groups if group.pins},
     }
     return Outcome(model=removal.model, plan=solution.plan, details=details)
+
+
+def traced(config: PruneStep, state: State, context: Context) -> ChannelGraph:
+    """The network's channels. What was once cut in its class stays in its class: one plan says how to get there."""
+    ways = config.ways if state.plan is None or state.plan.way == "graph" else ("class",)
+    return trace(state.model, context.example_input, ways=ways)
 
 
 def _fold_(
