@@ -69,18 +69,20 @@ def build(spec: str) -> nn.Module:
 
 @torch.no_grad()
 def vary_(model: nn.Module) -> None:
-    """Replace everything constant: a scale of 1, a bias of 0 or a layer scale of 1e-6 would hide a wrong channel."""
+    """Replace what would hide a wrong channel: a scale of 1, a bias of 0, a layer scale of 1e-6, weights near zero."""
     for parameter in model.parameters():
-        if parameter.is_floating_point() and parameter.numel() and parameter.min() == parameter.max():
-            value = float(parameter.flatten()[0])
-            if abs(value) < 1e-12:
-                parameter.normal_(0.0, 0.1)
-            elif abs(value) < 1e-2:
-                parameter.uniform_(0.1, 0.5)
-            else:
-                parameter.uniform_(0.8 * value, 1.2 * value) if value > 0 else parameter.uniform_(
-                    1.2 * value, 0.8 * value
-                )
+        if not parameter.is_floating_point() or not parameter.numel():
+            continue
+        value, last = float(parameter.min()), float(parameter.max())
+        fan_in = parameter[0].numel() if parameter.dim() > 1 else 0
+        if value == last and abs(value) < 1e-12:
+            parameter.normal_(0.0, 0.1)
+        elif value == last and abs(value) < 1e-2:
+            parameter.uniform_(0.1, 0.5)
+        elif value == last:
+            parameter.uniform_(0.8, 1.2).mul_(value)
+        elif fan_in and parameter.square().mean() * fan_in < 0.01:
+            parameter.normal_(0.0, fan_in**-0.5)
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0.0, 0.2)
