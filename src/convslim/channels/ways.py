@@ -48,31 +48,42 @@ def choose_way(model: nn.Module, example_input: ExampleInput, ways: Sequence[str
         program = export_program(model, example_input)
         return _as_graph(trace(assemble(program, named_tensors(model))), program, "the class was not among the ways")
     graph = trace(model)
-    held = [pin for group in graph.groups for pin in group.pins if pin.in_code]
+    held = _held(graph)
     if not held:
         return replace(graph, way_reason="no number in the model's code holds channels back")
     if "graph" not in ways:
-        return replace(graph, way_reason=f"the graph was not among the ways; {_held(graph, held[0])}")
+        return replace(graph, way_reason=f"the graph was not among the ways; {held}")
     try:
         program = export_program(model, example_input)
         other = trace(assemble(program, named_tensors(model)))
     except (ExportError, ModelError) as error:
-        return replace(graph, way_reason=f"{_held(graph, held[0])}, and the graph way failed: {error}")
-    return _better(graph, other, program, held[0])
+        return replace(graph, way_reason=f"{held}, and the graph way failed: {error}")
+    return _better(graph, other, program, held)
 
 
-def _better(graph: ChannelGraph, other: ChannelGraph, program: Program, pin: Pin) -> ChannelGraph:
+def _better(graph: ChannelGraph, other: ChannelGraph, program: Program, held: str) -> ChannelGraph:
     total = sum(call.positions * math.prod(graph.tensors[call.weight]) for call in graph.calls if call.weight)
     shares = [removable_macs(each, kept_share=0.5) / max(total, 1) for each in (graph, other)]
     numbers = f"half of the channels are {shares[1]:.1%} of the MACs as a graph, {shares[0]:.1%} in the model's class"
     if shares[1] - shares[0] <= WORTH:
-        return replace(graph, way_reason=f"{_held(graph, pin)}, but a graph frees little more: {numbers}")
-    return _as_graph(other, program, f"{_held(graph, pin)}: {numbers}")
+        return replace(graph, way_reason=f"{held}, but a graph frees little more: {numbers}")
+    return _as_graph(other, program, f"{held}: {numbers}")
 
 
-def _held(graph: ChannelGraph, pin: Pin) -> str:
-    channels = sum(group.num_channels for group in graph.groups if any(each.in_code for each in group.pins))
-    return f"numbers in the code hold {channels} channels back, first {pin.module or 'the model'} ({pin.source})"
+def _held(graph: ChannelGraph) -> str:
+    """How many channels numbers in the code hold back, and where; empty if none."""
+
+    def counts(pin: Pin) -> bool:
+        # Where a trial removal has refused the usual reading of a view, the next one may end pinned for other reasons.
+        refused = graph.evidence is not None and bool(graph.evidence.choices)
+        return pin.in_code or (refused and bool(pin.operation))
+
+    groups = [group for group in graph.groups if any(counts(pin) for pin in group.pins)]
+    if not groups:
+        return ""
+    channels = sum(group.num_channels for group in groups)
+    pin = next(pin for pin in groups[0].pins if counts(pin))
+    return f"numbers in the code hold {channels} channels back, first in {pin.module or 'the model'} ({pin.source})"
 
 
 def _as_graph(graph: ChannelGraph, program: Program, reason: str) -> ChannelGraph:

@@ -24,6 +24,8 @@ from convslim.channels.program.rewrite import (
     free_devices_,
     packet,
     place,
+    plain_constants_,
+    positions_from_front_,
     sizes_as_methods_,
     source,
     splits_by_sizes_,
@@ -155,11 +157,12 @@ def _graph(
     model: nn.Module, inputs: Arguments, attempt: _Attempt, training: bool
 ) -> tuple[fx.Graph, dict[str, Tensor]]:
     """The exported graph with the model's own names, and its constants by name."""
-    shapes = tree_map_only(Tensor, lambda tensor: _free_dims(tensor, attempt), inputs)
+    shapes = torch.export.ShapesCollection()
+    for tensor in (*inputs[0], *inputs[1].values()):
+        shapes[tensor] = _free_dims(tensor, attempt)
+    free = shapes.dynamic_shapes(model, inputs[0], inputs[1])
     with _quiet(), undisturbed(model, training):
-        exported = torch.export.export(
-            model, inputs[0], inputs[1], dynamic_shapes=(*shapes[0], *shapes[1].values()), strict=False
-        )
+        exported = torch.export.export(model, inputs[0], inputs[1], dynamic_shapes=free, strict=False)
         module = exported.module(check_guards=False)
     assert isinstance(module, fx.GraphModule), "torch.export gives a GraphModule"
     graph = module.graph
@@ -208,7 +211,9 @@ def _name_constants_(module: fx.GraphModule, model: nn.Module) -> dict[str, Tens
 
 
 def _rewrite_(graph: fx.Graph, model: nn.Module, twins: dict[fx.Node, fx.Node]) -> None:
+    plain_constants_(graph)
     splits_by_sizes_(graph)
+    positions_from_front_(graph)
     write_scales_(graph)
     call_layers_(graph, model, twins)
     follow_training_(graph, {node: twin for node, twin in twins.items() if node.users})

@@ -18,6 +18,7 @@ from torch import fx
 
 _SKIPPED = str(Path(torch.__file__).parent)
 _CODE_LINE = re.compile(r'File "([^"]+)", line (\d+)')
+_POSITIONS = {"slice": ("start", "end"), "select": ("index",), "narrow": ("start",)}
 ASSERTIONS = {"_assert_scalar", "_assert_async", "_assert_tensor_metadata", "sym_constrain_range"}
 
 
@@ -83,6 +84,16 @@ def drop_unused_(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
+def plain_constants_(graph: fx.Graph) -> None:
+    """A tensor written in the code, ``torch.tensor([1.0, 2.0])``, is a fresh copy of a constant every time."""
+    for node in list(graph.nodes):
+        if packet(node) == "lift_fresh_copy":
+            node.target = torch.ops.aten.clone.default
+        elif packet(node) == "detach_" and packet(node.args[0]) == "clone":
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
 def sizes_as_methods_(graph: fx.Graph) -> None:
     """``x.size(0)`` in place of an operation that a dispatch mode would record."""
     for node in list(graph.nodes):
@@ -105,6 +116,17 @@ def splits_by_sizes_(graph: fx.Graph) -> None:
         if all(isinstance(size, int) for size in sizes):
             node.target = torch.ops.aten.split_with_sizes.default
             node.args, node.kwargs = (named.get("self", node.args[0]), sizes, dim), {}
+
+
+def positions_from_front_(graph: fx.Graph) -> None:
+    """A position that is counted from the end of a dimension of fixed size is counted from its front."""
+    for node in graph.nodes:
+        keys = _POSITIONS.get(packet(node), ())
+        named = arguments(node) if keys else {}
+        size = named["self"].meta["val"].shape[named["dim"]] if keys else 0
+        if isinstance(size, int) and any(isinstance(named[key], int) and named[key] < 0 for key in keys):
+            front = {key: named[key] + size for key in keys if isinstance(named[key], int) and named[key] < 0}
+            set_arguments(node, {**named, **{key: max(position, 0) for key, position in front.items()}})
 
 
 def free_devices_(graph: fx.Graph) -> None:
