@@ -3,8 +3,10 @@
 from convslim import data, models
 from convslim.allocate import allocate
 from convslim.channels import ChannelGraph, ChannelGroup, ParamAxis, Pin, trace
+from convslim.compress import Compression, compress
 from convslim.criteria import score
 from convslim.measure.cost import Cost, CostModel, cost
+from convslim.measure.parity import Parity, parity
 from convslim.surgery import (
     Certificate,
     PruningPlan,
@@ -17,6 +19,7 @@ from convslim.surgery import (
     save,
     verify,
 )
+from convslim.surgery.reconstruction import Reconstruction, reconstruct_
 
 __version__ = "0.1.0"
 
@@ -24,12 +27,16 @@ __all__ = [
     "Certificate",
     "ChannelGraph",
     "ChannelGroup",
+    "Compression",
     "Cost",
     "CostModel",
     "ParamAxis",
+    "Parity",
     "Pin",
     "PruningPlan",
+    "Reconstruction",
     "allocate",
+    "compress",
     "cost",
     "data",
     "fold_",
@@ -37,7 +44,9 @@ __all__ = [
     "load_weights",
     "make_plan",
     "models",
+    "parity",
     "rebuild",
+    "reconstruct_",
     "remove",
     "save",
     "score",
