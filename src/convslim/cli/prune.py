@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
 from convslim.allocate import solve
 from convslim.channels.trace import trace
+from convslim.cli.budget import change, parse_budget
 from convslim.cli.console import say
 from convslim.cli.network import build, example_input, parse_options
 from convslim.criteria import score
-from convslim.errors import BudgetError
 from convslim.surgery.artifact import save
 from convslim.surgery.remove import remove
 
@@ -53,7 +52,7 @@ def prune(
     solution = solve(
         graph,
         scores,
-        _budget(budget),
+        parse_budget(budget),
         how="global" if allocation == "global" else "uniform",
         round_to=round_to,
         keep=keep or (),
@@ -70,21 +69,6 @@ def prune(
     for text in (*graph.notes, *solution.notes):
         say(f"note: {text}")
     say(f"Way        {graph.way}: {graph.way_reason}")
-    say(f"MACs       {_change(solution.original_macs, solution.macs)}")
-    say(f"parameters {_change(solution.original_params, solution.params)}")
+    say(f"MACs       {change(solution.original_macs, solution.macs)}")
+    say(f"parameters {change(solution.original_params, solution.params)}")
     say(f"Verified and saved in {out_dir}")
-
-
-def _budget(texts: list[str]) -> dict[str, Any]:
-    found = {}
-    for text in texts:
-        metric, equals, value = text.partition("=")
-        number = yaml.safe_load(value) if equals else None
-        if not isinstance(number, int | float) or isinstance(number, bool):
-            raise BudgetError(f"--budget {text}: write METRIC=NUMBER, for example macs=0.5.")
-        found[metric] = 1.0 if number == 1 else number
-    return found
-
-
-def _change(before: int, after: int) -> str:
-    return f"{before:,} → {after:,} ({100 * after / before:.1f} %)"

@@ -23,7 +23,7 @@ from convslim.data.source import Batch, DataSource, Reader, Split, TensorReader
 from convslim.errors import DataError, nearest
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 _TEST_FOLDERS = ("val", "test", "valid", "validation")
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -208,10 +208,10 @@ def _list_files(folder: Path, present: tuple[str, ...], classes: tuple[str, ...]
     """(file, label) of all images below the class folders `present`, sorted."""
     listed = []
     for name in present:
-        files = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in _SUFFIXES)
+        files = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
         if not files:
             raise DataError(
-                f"imagefolder: {folder / name} has no images (known endings: {' '.join(sorted(_SUFFIXES))}). "
+                f"imagefolder: {folder / name} has no images (known endings: {' '.join(sorted(SUFFIXES))}). "
                 "Add images or remove the folder."
             )
         listed += [(file, (classes or present).index(name)) for file in files]
