@@ -15,8 +15,8 @@ X = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 def sketch(run: Callable[..., Any], example: ExampleInput = X, /, **parts: Any) -> ChannelGraph:
-    """Graph of the network with these parts whose forward is ``run(net, *inputs)``."""
-    return trace(Micro(run, **parts).eval(), example)
+    """Graph of the network, as a class, with these parts whose forward is ``run(net, *inputs)``."""
+    return trace(Micro(run, **parts).eval(), example, ways=("class",))
 
 
 def conv(inputs: int, outputs: int, kernel: int = 1, **options: Any) -> nn.Conv2d:

@@ -125,10 +125,12 @@ class Labeler:
         kept = {dim: labels for dim, labels in axes.items() if len(labels) > 1 and labels.any()}
         self._values[ref.id] = Value(kept, uniform, frozenset(flat), base.static, base.param, origin or base.origin)
 
-    # ---- facts ----------------------------------------------------------------------------------------------
+    # ---- facts: none are gathered in a walk that only checks ------------------------------------------------
 
     def unite(self, left: Vector, right: Vector, call: OpCall, origin: str = "a constant") -> None:
         """Equal positions are the same channel; a channel that meets a position without one is pinned."""
+        if self.seeded:
+            return
         self.store.unite(left, right)
         lone = np.concatenate([left[(right == 0) & (left != 0)], right[(left == 0) & (right != 0)]])
         if len(lone):
@@ -142,7 +144,7 @@ class Labeler:
 
     def pin(self, labels: Vector, call: OpCall, reason: str, in_code: bool = False) -> None:
         """These channels may not be removed; ``in_code`` if only a number in Python code is in the way."""
-        if labels.any():
+        if not self.seeded and labels.any():
             self.pins.append((labels, Pin(reason, call.title, call.module, call.source, in_code)))
 
     def renormalize(self, labels: Vector, call: OpCall, reason: str) -> None:

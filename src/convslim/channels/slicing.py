@@ -6,9 +6,7 @@ into the memo of ``copy.deepcopy``, so the original's large weights are not even
 
 from __future__ import annotations
 
-import copy
 import math
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 
+from convslim.channels.copying import copied_module
 from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.channels.labels import Vector
 from convslim.channels.program.numbers import is_number_name, write_numbers_
@@ -83,11 +82,10 @@ def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int],
     """
     tensors = named_tensors(model)
     memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors.values()} if share else {}
-    _prefill_empty_hooks(model, memo)
     for name, by_dim in slices.items():
         memo[id(tensors[name])] = _slice(tensors[name], by_dim)
     try:
-        small = copy.deepcopy(model, memo)
+        small = copied_module(model, memo)
     except Exception as error:
         raise ModelError(
             f"{type(model).__name__} cannot be copied ({error}). Remove what cannot be deep-copied "
@@ -101,14 +99,6 @@ def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int],
     for name in _owners(small, {id(memo[id(tensors[name])]) for name in slices}):
         _sync_attributes_(modules[name])
     return small
-
-
-def _prefill_empty_hooks(model: nn.Module, memo: dict[int, Any]) -> None:
-    """New empty dicts for a module's dozen empty hook dicts: deepcopy takes most of its time over them."""
-    for module in model.modules():
-        for held in vars(module).values():
-            if type(held) in (dict, OrderedDict) and not held:
-                memo[id(held)] = type(held)()
 
 
 def _set_attribute_(modules: Mapping[str, nn.Module], name: str, number: int) -> None:

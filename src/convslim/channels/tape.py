@@ -28,6 +28,7 @@ from convslim.errors import ModelError
 
 ExampleInput = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
+_PLAIN = {int, float, bool, str, type(None)}
 _SKIPPED_SOURCES = f"{Path(torch.__file__).parent}{os.sep}"
 
 
@@ -218,7 +219,7 @@ def _replace(arguments: Any, kind: type, by: Callable[[Any], Any]) -> Any:
     if isinstance(arguments, kind):
         return by(arguments)
     if isinstance(arguments, (list, tuple)):
-        return type(arguments)([_replace(entry, kind, by) for entry in arguments])
+        return type(arguments)([entry if type(entry) in _PLAIN else _replace(entry, kind, by) for entry in arguments])
     if isinstance(arguments, dict) and arguments:
         return {key: _replace(entry, kind, by) for key, entry in arguments.items()}
     return arguments
@@ -249,7 +250,16 @@ def _place(modules: Mapping[int, tuple[str, str]]) -> tuple[str, str, str]:
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters, then buffers, by dotted name; a shared tensor under its first name."""
-    return dict(model.named_parameters()) | dict(model.named_buffers())
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for prefix, module in model.named_modules():
+        for held, found in ((module._parameters, parameters), (module._buffers, buffers)):
+            for name, tensor in held.items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    found[f"{prefix}.{name}" if prefix else name] = tensor
+    return parameters | buffers
 
 
 def _ordinary(tensor: Tensor) -> Tensor:
