@@ -26,7 +26,7 @@ class StepConfig(BaseModel):
 class State:
     """The network between two steps, and the plan that led to it from the original one (`None`: uncut).
 
-    `uncut` is the network as it was before its first cut, with the weights that it had then; the plan leads from it too.
+    `uncut` is the network as it was before its first cut, with the weights of then; the plan leads from it too.
     """
 
     model: nn.Module

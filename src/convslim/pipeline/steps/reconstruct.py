@@ -16,14 +16,14 @@ from convslim.train.devices import on_device
 class ReconstructStep(StepConfig):
     """How many training images to fit on, without their labels; `per_image` output positions are taken of each.
 
-    `which`: `readers` refits the layers that read removed channels, `all` every layer behind the first of them. The
+    `which`: `all` refits every layer from the first reader of removed channels on, `readers` the readers only. The
     parity in the record is that on `compared` further images.
     """
 
     num_images: int = Field(default=1000, ge=2)
     batch_size: int = Field(default=100, ge=1)
-    per_image: int = Field(default=64, ge=1)
-    which: Which = "readers"
+    per_image: int = Field(default=32, ge=1)
+    which: Which = "all"
     compared: int = Field(default=500, ge=1)
     seed: int = Field(default=0, ge=0)
 

@@ -1,4 +1,4 @@
-"""Refitting what reads removed channels, layer after layer, so that the smaller network follows the original."""
+"""Refitting a cut network, layer after layer, so that it follows the original."""
 
 from __future__ import annotations
 
@@ -72,25 +72,26 @@ def reconstruct_(
     batches: Batches,
     *,
     graph: ChannelGraph | None = None,
-    which: Which = "readers",
-    per_image: int = 64,
+    which: Which = "all",
+    per_image: int = 32,
 ) -> Reconstruction:
-    """Give the layers that read removed channels new weights by least squares, in place; no labels, no training.
+    """Give a cut network new weights by least squares, in place, so that it follows the original.
 
-    In the order of the network every such layer gets the W and b that minimize ``mean |X W + b - Y|² + λ |W - W₀|²``:
-    X are the smaller network's own inputs of the layer, so that earlier errors are corrected; Y is what the original's
-    layer gives, and before a residual sum the original's sum minus what the smaller network adds; W₀ are the weights
-    as they were cut; b goes into the running mean of the BatchNorm behind, or into the layer's bias. λ is chosen by
-    the error on every fifth image, and an output whose error there does not fall keeps its weights.
+    No labels, no training. In the order of the network every layer from the first reader of removed channels on gets
+    the W and b that minimize ``mean |X W + b - Y|² + λ |W - W₀|²``: X are the smaller network's own inputs of the
+    layer, so that earlier errors are corrected; Y is what the original's layer gives, and before a residual sum the
+    original's sum minus what the smaller network adds; W₀ are the weights as they were cut; b goes into the running
+    mean of the BatchNorm behind, or into the layer's bias. λ is chosen by the error on every fifth image, and an
+    output whose error there does not fall keeps its weights.
 
     Args:
         small: The model without the channels, as :func:`convslim.remove` returns it.
         model: The original, left as found.
         plan: Leads from one to the other.
-        batches: Inputs for the network, a few hundred images or more. Only running a batch needs memory that grows
-            with the images: all batches stand at one layer at a time.
+        batches: Inputs for the network, a few hundred images or more. Both networks go through all batches side by
+            side, layer by layer, so about two activations of every image are in memory at a time.
         graph: The original's graph, if at hand.
-        which: ``"readers"``: layers that read removed channels. ``"all"``: every layer behind the first of them.
+        which: ``"all"``: every layer from the first reader of removed channels on. ``"readers"``: the readers only.
         per_image: Output positions taken of every image.
 
     Raises:
