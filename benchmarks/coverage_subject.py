@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import convslim
+from convslim.errors import ModelError
 
 SMALL = 96
 DETECTION: dict[str, Any] = {"min_size": 128, "max_size": 160}
@@ -60,6 +62,9 @@ def build(spec: str) -> nn.Module:
         options = dict(next((given for part, given in OPTIONS.items() if name.startswith(part)), {}))
         options |= {"weights": None} | ({"weights_backbone": None} if any(p in name for p in WITH_BACKBONE) else {})
     model = convslim.models.create(spec, **options).train()
+    if getattr(model, "num_classes", 1) == 0:  # published without a classifier: all that it computes would be output
+        with contextlib.suppress(ModelError):
+            model = convslim.models.create(spec, num_classes=1000).train()
     vary_(model)
     first = next(model.children(), None)
     if first is not None:
