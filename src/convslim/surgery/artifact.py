@@ -53,7 +53,7 @@ def save(
     path = Path(path)
     staging = _sibling(path)
     try:
-        _check_place(path)
+        check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         staging.mkdir()
         _write(staging, model, plan, record)
@@ -69,8 +69,12 @@ def _sibling(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def _check_place(path: Path) -> None:
-    """An artifact is replaced whole, so nothing else may lie in its folder."""
+def check_place(path: Path) -> None:
+    """See that :func:`save` may write to a folder; an artifact is replaced whole, so nothing else may lie there.
+
+    Raises:
+        ArtifactError: If the folder holds something else.
+    """
     if not path.exists():
         return
     held = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
