@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.graph_module import _USER_PRESERVED_ATTRIBUTES_KEY
 
 from convslim.channels.program.layers import CONSTANTS, build_modules, describe_modules
 from convslim.channels.program.text import decode, encode
@@ -94,6 +95,7 @@ def assemble(program: Program, tensors: Mapping[str, Tensor]) -> fx.GraphModule:
         root = build_modules(program.modules, tensors)
         graph = decode(program.nodes)
         _add_constants_(root, program.constants, tensors)
+        _check_targets(root, graph)
         built = fx.GraphModule(root, graph, class_name=program.kind if program.kind.isidentifier() else "GraphModule")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ArtifactError(f"The saved graph is damaged: {type(error).__name__}: {error}. Save it again.") from error
@@ -103,7 +105,25 @@ def assemble(program: Program, tensors: Mapping[str, Tensor]) -> fx.GraphModule:
     built.training = root.training
     built.graph.lint()
     built.meta[_MARK] = {"kind": program.kind, "notes": list(program.notes)}
+    built.meta[_USER_PRESERVED_ATTRIBUTES_KEY] = _aliases(root)
     return built
+
+
+def _check_targets(root: nn.Module, graph: fx.Graph) -> None:
+    """Nodes read the modules and tensors of the tree, and no other attribute of them."""
+    modules = dict(root.named_modules(remove_duplicate=False))
+    tensors = {*dict(root.named_parameters(remove_duplicate=False)), *dict(root.named_buffers(remove_duplicate=False))}
+    for node in graph.nodes:
+        known = {"call_module": modules.keys(), "get_attr": modules.keys() | tensors}.get(node.op)
+        if known is not None and (not node.target or node.target not in known):
+            raise ArtifactError(f"The saved graph's node {node.name!r} reads {node.target!r}, which its model lacks.")
+
+
+def _aliases(root: nn.Module) -> dict[str, Any]:
+    """Further names of the root's own modules and parameters, which a copy of a ``GraphModule`` drops otherwise."""
+    first: dict[int, str] = {}
+    held = [*root._modules.items(), *root._parameters.items()]
+    return {name: value for name, value in held if value is not None and first.setdefault(id(value), name) != name}
 
 
 def _add_constants_(root: nn.Module, constants: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -157,10 +158,8 @@ def _graph(
     model: nn.Module, inputs: Arguments, attempt: _Attempt, training: bool
 ) -> tuple[fx.Graph, dict[str, Tensor]]:
     """The exported graph with the model's own names, and its constants by name."""
-    shapes = torch.export.ShapesCollection()
-    for tensor in (*inputs[0], *inputs[1].values()):
-        shapes[tensor] = _free_dims(tensor, attempt)
-    free = shapes.dynamic_shapes(model, inputs[0], inputs[1])
+    named = inspect.signature(model.forward).bind(*inputs[0], **inputs[1]).arguments
+    free = {name: tree_map_only(Tensor, lambda tensor: _free_dims(tensor, attempt), named[name]) for name in named}
     with _quiet(), undisturbed(model, training):
         exported = torch.export.export(model, inputs[0], inputs[1], dynamic_shapes=free, strict=False)
         module = exported.module(check_guards=False)
@@ -263,12 +262,15 @@ def _larger(tensor: Tensor) -> Tensor:
 def _agree(expected: list[Tensor], found: list[Tensor]) -> bool:
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in found]:
         return False
-    return all(
-        bool((left - right).abs().double().max() <= TOLERANCE * max(float(left.abs().max()), 1e-30))
-        if left.is_floating_point() and left.numel()
-        else torch.equal(left, right)
-        for left, right in zip(expected, found, strict=True)
-    )
+    return all(_close(left, right) for left, right in zip(expected, found, strict=True))
+
+
+def _close(expected: Tensor, found: Tensor) -> bool:
+    if not expected.is_floating_point() or not expected.numel():
+        return torch.equal(expected, found)
+    finite = expected[expected.isfinite()].abs()
+    largest = float(finite.max()) if finite.numel() else 0.0
+    return torch.allclose(expected.double(), found.double(), rtol=0, atol=TOLERANCE * largest, equal_nan=True)
 
 
 @contextlib.contextmanager

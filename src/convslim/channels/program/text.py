@@ -31,6 +31,7 @@ _BUILTINS: dict[str, Callable[..., Any]] = {
 _NAMES = {id(function): name for name, function in _BUILTINS.items()}
 _ATTRIBUTES = {"training", "device", "dtype"}
 _METHODS = {"size"}
+_REFUSED = {"from_file"}  # operations that reach beyond tensors
 _PATH = re.compile(r"[\w\- /+:]+(\.[\w\- /+:]+)*")
 _KINDS: dict[str, type] = {
     "dtype": torch.dtype,
@@ -116,6 +117,8 @@ def _node(graph: fx.Graph, entry: Mapping[str, Any], known: Mapping[str, fx.Node
     kwargs = {str(key): _decode(value, known) for key, value in entry["kwargs"].items()}
     if target is getattr and (len(args) != 2 or kwargs or args[1] not in _ATTRIBUTES):
         raise ArtifactError(f"The saved graph's node {name!r} reads an attribute that no graph of convslim reads.")
+    if op in ("placeholder", "get_attr") and (args or kwargs):
+        raise ValueError(f"node {name!r} has arguments")
     if not all(key.isidentifier() for key in kwargs):
         raise ValueError(f"node {name!r} has arguments {sorted(kwargs)}")
     node = graph.create_node(op, target, args, kwargs, name)
@@ -130,7 +133,8 @@ def _target(op: str, text: str, name: str) -> Any:
         return _BUILTINS[text]
     if op == "call_function" and re.fullmatch(r"aten\.\w+\.\w+", text):
         _, packet, overload = text.split(".")
-        return getattr(getattr(torch.ops.aten, packet), overload)
+        if packet not in _REFUSED:
+            return getattr(getattr(torch.ops.aten, packet), overload)
     allowed = {
         "placeholder": text.isidentifier() and not keyword.iskeyword(text),
         "output": text == "output",
