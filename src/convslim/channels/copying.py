@@ -26,20 +26,20 @@ def copied_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         return copy.deepcopy(module, memo)
     twin = object.__new__(type(module))
     memo[id(module)] = twin
+    state: dict[str, Any] = {}
     for name, held in vars(module).items():
         if name == "_modules" and type(held) is dict:
-            twin.__dict__[name] = {
-                key: None if child is None else copied_module(child, memo) for key, child in held.items()
-            }
+            state[name] = {key: None if child is None else copied_module(child, memo) for key, child in held.items()}
         else:
-            twin.__dict__[name] = _copied(held, memo)
+            state[name] = _copied(held, memo)
+    twin.__setstate__(state)
     return twin
 
 
 def _copies_itself(module: nn.Module) -> bool:
     """True if the class, or this one object, has its own way to be copied or pickled."""
     kind = type(module)
-    ways = ("__deepcopy__", "__copy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
+    ways = ("__deepcopy__", "__copy__", "__getstate__", "__reduce__", "__reduce_ex__")
     return any(getattr(kind, way, None) is not getattr(nn.Module, way, None) for way in ways) or hasattr(
         kind, "__slots__"
     )

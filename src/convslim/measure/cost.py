@@ -22,6 +22,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 from torch import nn
 
 from convslim.channels.graph import ChannelGraph
@@ -175,12 +176,10 @@ class CostModel:
         widths: Mapping[tuple[int, tuple[tuple[int, int], ...]], int],
         terms: Mapping[tuple[int, ...], Counts],
     ) -> None:
-        self._offset = np.array([fixed for fixed, _ in widths], np.float64)
-        # Widths are small integers, exact in float64, whose matrix product runs in BLAS.
-        self._slope = np.zeros((len(self.names), len(widths)), np.float64)
-        for (_, held), width in widths.items():
-            for group, multiplicity in held:
-                self._slope[group, width] = multiplicity
+        self._offset = np.array([fixed for fixed, _ in widths], np.int64)
+        entries = [(width, *each) for (_, held), width in widths.items() for each in held]
+        rows, columns, values = np.array(entries, np.int64).reshape(-1, 3).T
+        self._slope = csr_array((values, (rows, columns)), shape=(len(widths), len(self.names)))
         rank = max((len(factors) for factors in terms), default=0)
         padded = [factors + (0,) * (rank - len(factors)) for factors in terms]
         self._factors = np.array(padded, np.intp).reshape(len(terms), rank).T
@@ -196,7 +195,8 @@ class CostModel:
         Returns:
             Shape ``(..., 2)``: MACs and parameters, see :data:`METRICS`.
         """
-        widths = (counts.astype(np.float64) @ self._slope + self._offset).astype(np.int64)
+        rows = np.asarray(counts, np.int64).reshape(-1, len(self.names))
+        widths = ((self._slope @ rows.T).T + self._offset).reshape(*counts.shape[:-1], len(self._offset))
         product = np.ones((*counts.shape[:-1], len(self._coefficients)), np.int64)
         for factor in self._factors:
             product *= widths[..., factor]
