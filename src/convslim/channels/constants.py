@@ -84,7 +84,8 @@ def _input_axis(call: NodeCall, labeler: Labeler) -> Vector:
 
 def _slice(call: NodeCall, labeler: Labeler) -> Iterator[Counted]:
     labels = _input_axis(call, labeler)
-    for argument in ("start", "end"):
+    # Every second position from the second on: pairs go together, and each keeps its own second position.
+    for argument in ("start", "end") if call.args["step"] == 1 else ("end",):
         position = call.args[argument]
         if isinstance(position, int) and 0 <= position <= len(labels):
             yield argument, labels[:position]
