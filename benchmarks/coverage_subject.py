@@ -105,7 +105,7 @@ def examples(spec: str, model: nn.Module) -> Iterator[tuple[str, Any]]:
     elif origin == "torchvision" and any(part in name for part in ("rcnn", "retinanet", "fcos", "ssd")):
         yield "128x128", ([torch.rand(3, 128, 128)],)
     elif name.startswith("raft"):
-        yield "2x128x128", (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128), 3)
+        yield "2x128x128", (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128))
     else:
         config = getattr(model, "pretrained_cfg", None) or {}
         channels, *own = config.get("input_size", (3, 224, 224))
