@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from tests.channels.sketch import conv
 from tests.micro.case import Micro
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 
 def split() -> nn.Module:
@@ -88,6 +89,28 @@ def constant() -> nn.Module:
     return Micro(run, a=conv(3, 6), out=conv(4, 4))
 
 
+def swapped(layer: nn.Module, sizes: tuple[int, int] = (3, 5)) -> nn.Module:
+    """A layer whose channels are split at fixed numbers and put together the other way round."""
+
+    def run(n: nn.Module, x: Tensor) -> Tensor:
+        left, right = torch.split(n.a(x), sizes, 1)
+        return n.out(torch.cat([right, left], 1))
+
+    return Micro(run, a=layer, out=conv(sum(sizes), 4))
+
+
+def depthwise() -> nn.Module:
+    def run(n: nn.Module, x: Tensor) -> Tensor:
+        left, right = torch.split(n.a(x), [3, 5], 1)
+        return n.out(torch.cat([n.d(left), right], 1))
+
+    return Micro(run, a=conv(3, 8), d=conv(3, 3, 3, groups=3), out=conv(8, 4))
+
+
+def flattened() -> nn.Module:
+    return Micro(lambda n, x: n.out(n.a(x).view(-1, 512)), a=conv(3, 8), out=nn.Linear(512, 4))
+
+
 def training() -> nn.Module:
     """Normalization and dropout, as layers and as functions, between splits."""
 
@@ -115,5 +138,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, int]]] = {
     "attention": (attention, {"qkv": 8}),
     "layer_norm": (layer_norm, {"a": 8}),
     "constant": (constant, {"a": 2, "a#2": 4}),
+    "transposed": (lambda: swapped(nn.ConvTranspose2d(3, 8, 2, stride=2)), {"a": 8}),
+    "weight_norm": (lambda: swapped(weight_norm(conv(3, 8))), {"a": 8}),
+    "group_norm": (lambda: swapped(nn.Sequential(conv(3, 8), nn.GroupNorm(4, 8))), {"a.0": 4}),
+    "depthwise": (depthwise, {"a": 3, "a#2": 5}),
+    "flattened": (flattened, {"a": 8}),
     "training": (training, {"a": 8, "b": 8}),
 }

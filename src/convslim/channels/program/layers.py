@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from convslim.errors import ArtifactError
 
@@ -37,7 +38,9 @@ Description = dict[str, Any]
 
 
 def kind_of(module: nn.Module) -> str:
-    """The layer of PyTorch that a module is or derives from; empty for everything else."""
+    """The layer of PyTorch that a module is or derives from; empty for others, and where its weight is computed."""
+    if is_parametrized(module):
+        return ""
     for base in type(module).__mro__:
         if base.__name__ in LAYERS and base is getattr(nn, base.__name__):
             return base.__name__
