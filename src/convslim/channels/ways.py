@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from convslim.channels.graph import ChannelGraph, Pin
+from convslim.channels.graph import ChannelGraph
 from convslim.channels.program.assemble import Program, assemble, describe, is_program
 from convslim.channels.program.export import export_program
 from convslim.channels.slicing import removable_macs
@@ -73,16 +73,15 @@ def _better(graph: ChannelGraph, other: ChannelGraph, program: Program, held: st
 def _held(graph: ChannelGraph) -> str:
     """How many channels numbers in the code hold back, and where; empty if none."""
 
-    def counts(pin: Pin) -> bool:
+    pins = [(group, pin) for group in graph.groups for pin in group.pins]
+    held = [(group, pin) for group, pin in pins if pin.in_code]
+    if not held and graph.evidence is not None and graph.evidence.choices:
         # Where a trial removal has refused the usual reading of a view, the next one may end pinned for other reasons.
-        refused = graph.evidence is not None and bool(graph.evidence.choices)
-        return pin.in_code or (refused and bool(pin.operation))
-
-    groups = [group for group in graph.groups if any(counts(pin) for pin in group.pins)]
-    if not groups:
+        held = [(group, pin) for group, pin in pins if pin.operation]
+    if not held:
         return ""
-    channels = sum(group.num_channels for group in groups)
-    pin = next(pin for pin in groups[0].pins if counts(pin))
+    channels = sum({group.name: group.num_channels for group, _ in held}.values())
+    pin = held[0][1]
     return f"numbers in the code hold {channels} channels back, first in {pin.module or 'the model'} ({pin.source})"
 
 
