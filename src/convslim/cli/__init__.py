@@ -1,4 +1,4 @@
-"""The command line: `convslim demo`, `run`, `inspect`, `prune`, `export`, `recipes`."""
+"""The command line: `convslim demo`, `run`, `inspect`, `prune`, `compress`, `export`, `recipes`."""
 
 from convslim.cli.app import app
 

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from convslim.cli.compress import compress
 from convslim.cli.console import fail
 from convslim.cli.export import export
 from convslim.cli.inspect import inspect
@@ -36,5 +37,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Make a trained CNN smaller and faster, and prove what came out.",
 )
-for command in (demo, run, inspect, prune, export, recipes):
+for command in (demo, run, inspect, prune, compress, export, recipes):
     app.command()(command)

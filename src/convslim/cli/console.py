@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from convslim.report import StepRecord
 
@@ -25,6 +29,19 @@ def note(message: str) -> None:
 def fail(message: str) -> None:
     """Print an error to standard error."""
     note(f"Error: {message}")
+
+
+@contextmanager
+def waiting(label: str, *, quiet: bool) -> Iterator[None]:
+    """Show on a terminal that something runs, and for how long already; it does not say how far it is."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        bar.add_task(label, total=None)
+        yield
 
 
 def step_line(number: int, total: int, step: StepRecord) -> str:

@@ -73,15 +73,15 @@ class Unlabeled:
         split: The images in use, in random order.
         found: How many there are.
         examined: How many were decoded to get them.
-        bad: Path and reason of every image that could not be decoded and was skipped.
-        gray: Paths of the gray-scale images met where the network takes colors.
+        skipped: Path and reason of every image that was passed over: it cannot be decoded, or is gray-scale.
+        gray: Paths of the gray-scale images in use, converted, where the network takes colors.
         unusual: How many of the images in use were CMYK, had transparency (dropped), or were turned as EXIF says.
     """
 
     split: Split
     found: int
     examined: int
-    bad: tuple[tuple[Path, str], ...] = ()
+    skipped: tuple[tuple[Path, str], ...] = ()
     gray: tuple[Path, ...] = ()
     unusual: tuple[tuple[str, int], ...] = ()
 
@@ -172,14 +172,14 @@ def read_unlabeled(
             place += len(chunk)
     if not sample.pixels:
         raise DataError(
-            f"None of {len(files)} images can be used; {len(sample.bad)} cannot be decoded, {len(sample.gray)} are "
-            f"gray-scale. First: {next((reason for _, reason in sample.bad), sample.gray[:1])}"
+            f"None of {len(files)} images can be used. The first: {sample.skipped[0][1]} See what they are, or "
+            "give another folder."
         )
     return Unlabeled(
         split=unlabeled_split(torch.stack(sample.pixels), preprocessing),
         found=len(files),
         examined=place,
-        bad=tuple(sample.bad),
+        skipped=tuple(sample.skipped),
         gray=tuple(sample.gray),
         unusual=tuple(sorted(sample.unusual.items())),
     )
@@ -214,7 +214,7 @@ class _Sample:
         self._decoding = Decoding(preprocessing.side, preprocessing.input_shape[0], preprocessing.interpolation)
         self._on_bad, self._on_gray = bad, gray
         self.pixels: list[Tensor] = []
-        self.bad: list[tuple[Path, str]] = []
+        self.skipped: list[tuple[Path, str]] = []
         self.gray: list[Path] = []
         self.unusual: dict[str, int] = {}
 
@@ -238,7 +238,7 @@ class _Sample:
         if isinstance(picture, DataError):
             if self._on_bad == "refuse":
                 raise picture
-            self.bad.append((file, str(picture)))
+            self.skipped.append((file, str(picture)))
             return
         if picture.gray and self._colors:
             if self._on_gray == "refuse":
@@ -246,9 +246,10 @@ class _Sample:
                     f"image {file} is gray-scale, and the network takes colors. Remove it, or have gray-scale images "
                     "converted or skipped."
                 )
-            self.gray.append(file)
             if self._on_gray == "skip":
+                self.skipped.append((file, f"image {file} is gray-scale."))
                 return
+            self.gray.append(file)
         self.pixels.append(picture.pixels)
         for name in picture.unusual:
             self.unusual[name] = self.unusual.get(name, 0) + 1

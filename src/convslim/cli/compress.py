@@ -1,0 +1,119 @@
+"""`convslim compress`: cut a trained network and refit what is left on images without labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from torch import nn
+
+from convslim.cli.budget import parse_budget
+from convslim.cli.calibration import Calibration, Choice, batches, calibration
+from convslim.cli.compress_report import Clock, effort, facts, lines
+from convslim.cli.console import say, waiting
+from convslim.cli.network import build, parse_options
+from convslim.cli.preprocessing import parse_wishes
+from convslim.compress import Compression
+from convslim.compress import compress as compress_model
+from convslim.data.unlabeled import Bad, Gray
+from convslim.export import ExportReport, export_onnx
+from convslim.surgery.artifact import check_place, save
+from convslim.train import Metrics, evaluate
+from convslim.train.devices import threads as limited_threads
+
+
+def compress(
+    model: Annotated[str, typer.Argument(help="resnet56_cifar, timm:NAME, package.module:factory, …")],
+    images: Annotated[
+        str, typer.Option(help="Folder of images without labels, or cifar10, digits, imagefolder:/path, …")
+    ],
+    budget: Annotated[list[str], typer.Option(help="macs=0.6 or params=400000; a fraction or a number, repeatable.")],
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the smaller network.")] = None,
+    onnx: Annotated[Path | None, typer.Option("--onnx", help="Also write an ONNX file, compared with PyTorch.")] = None,
+    weights: Annotated[Path | None, typer.Option(help=".safetensors, .pt or .pth file.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
+    ] = None,
+    num_images: Annotated[int, typer.Option(help="How many images to use; a fifth of them is held out.")] = 1024,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed takes other images.")] = 0,
+    bad: Annotated[str, typer.Option(help="Images that cannot be decoded: skip or refuse.")] = "skip",
+    gray: Annotated[
+        str, typer.Option("--gray", "--grey", help="Gray-scale images for a color network: convert, skip or refuse.")
+    ] = "convert",
+    size: Annotated[str | None, typer.Option(help="What the network takes: pixels, or C,H,W.")] = None,
+    resize: Annotated[int | None, typer.Option(min=1, help="Side to which the middle square is scaled.")] = None,
+    crop: Annotated[float | None, typer.Option(help="Share of that side that is cut out, instead of --resize.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Per channel, of pixels in 0…1: 0.5,0.5,0.5.")] = None,
+    std: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
+    keep: Annotated[list[str] | None, typer.Option(help="Pattern of layers to leave whole, repeatable.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The record on standard output, and nothing else.")] = False,
+) -> None:
+    """Cut a trained network to a budget and refit what is left by least squares: no labels, no training.
+
+    How equal the result is to the original is measured on images that nothing was fitted on.
+
+    Examples:
+
+      convslim compress resnet56_cifar --weights r56.safetensors --images pictures/ --budget macs=0.6 --out small
+
+      convslim compress timm:resnet50 --option pretrained=true --images pictures/ --budget macs=0.6 --onnx small.onnx
+
+      convslim compress my_nets.py:small --images imagefolder:/data --size 64 --budget macs=0.5,params=0.5 --out small
+    """
+    if out_dir is not None:
+        check_place(out_dir)  # better now than after a minute of work
+    wanted, wishes = parse_budget(budget), parse_wishes(size, resize, crop, mean, std)
+    choice = Choice(num_images, seed, cast(Bad, bad), cast(Gray, gray), quiet)
+    clock = Clock()
+    with limited_threads(threads):
+        network = build(model, option or [], weights)
+        found = calibration(images, model, network, wishes, choice)
+        inputs = batches(found.images.split)
+        clock.lap("to read images")
+        with waiting("compress", quiet=quiet):
+            done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or ())
+        clock.lap("to compress")
+        accuracy = _accuracy(network, done, found, quiet)
+        clock.lap("to evaluate")
+        record = {
+            "model": {"spec": model, "options": parse_options(option or [])},
+            "input": [1, *found.images.split.input_shape],
+            "budget": wanted,
+            "seed": seed,
+            **facts(done, found, accuracy, clock),
+        }
+        if out_dir is not None:
+            save(done.model, out_dir, plan=done.allocation.plan, record=record)
+        exported = None if onnx is None else export_onnx(done.model, inputs[0][:1], onnx)
+        clock.lap("to save")
+    if as_json:
+        say(json.dumps(record, indent=1))
+        return
+    for text in (*lines(record), *_files(out_dir, exported), effort(clock)):
+        say(text)
+
+
+def _accuracy(network: nn.Module, done: Compression, found: Calibration, quiet: bool) -> tuple[Metrics, Metrics] | None:
+    """Both networks on the labeled test images, where there are some and the network gives a score per class."""
+    if found.test is None or done.parity.agreement is None:
+        return None
+    before, after = (evaluate(each, found.test, quiet=quiet) for each in (network, done.model))
+    return before, after
+
+
+def _files(out_dir: Path | None, exported: ExportReport | None) -> Iterator[str]:
+    if out_dir is not None:
+        yield f"Saved in {out_dir}"
+    if exported is not None:
+        yield (
+            f"{exported.path}: {exported.bytes:,} bytes, opset {exported.opset}; ONNX Runtime agrees with PyTorch to "
+            f"{exported.max_error:.1e}."
+        )
+    if out_dir is None and exported is None:
+        yield "Nothing was saved: give --out or --onnx for that."
