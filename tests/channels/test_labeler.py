@@ -7,8 +7,8 @@ from tests.micro.case import Micro
 from torch import nn
 
 from convslim.channels.labeler import Labeler
+from convslim.channels.recorder import record
 from convslim.channels.rules import RULES, by_tag
-from convslim.channels.tape import record
 from convslim.channels.values import Value, vector
 
 from .sketch import X, conv, places, reasons, sketch, widths

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.micro.case import Micro
 from torch import Tensor, nn
 
 import convslim
@@ -124,3 +125,20 @@ def test_no_module_and_no_shape_yet_are_told():
 def test_a_model_without_code_of_its_own_has_no_source_line():
     graph = convslim.trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.LogSoftmax(1)), X)
     assert [pin.source for group in graph.groups for pin in group.pins if pin.operation] == [""]
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        lambda x: torch.sqrt(torch.tensor(x.shape[1]).float()),
+        lambda x: torch.full((1,), float(x.shape[1])),
+        lambda x: x.new_full((), x.shape[1]),
+        lambda x: torch.ones(1).fill_(x.shape[1]),
+    ],
+)
+def test_a_number_of_channels_made_into_a_tensor_is_no_removal(scale):
+    """The correlation of RAFT is divided by ``torch.sqrt(torch.tensor(channels))``."""
+    net = Micro(lambda net, x: net.head((x := net.a(x)) / scale(x)), a=nn.Conv2d(3, 8, 1), head=nn.Conv2d(8, 2, 1))
+    graph = convslim.trace(net.eval(), X, ways=("class",))
+    assert not graph.group("a").prunable
+    assert graph.group("a").pins[0].source.startswith("test_once_wrong.py:")

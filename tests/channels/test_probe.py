@@ -8,8 +8,8 @@ from torch import nn
 
 from convslim import trace
 from convslim.channels.probe import compare, kept_labels, trial_kept
+from convslim.channels.recorder import record
 from convslim.channels.slicing import sliced_copy, slices_of
-from convslim.channels.tape import record
 
 from .sketch import X, conv, places, reasons, sketch, widths
 

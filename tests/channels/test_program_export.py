@@ -13,7 +13,8 @@ from torch import Tensor, fx, nn
 
 from convslim.channels.program.assemble import assemble, describe, is_program
 from convslim.channels.program.export import export_program
-from convslim.channels.tape import ExampleInput, named_tensors, record
+from convslim.channels.recorder import record
+from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.errors import ExportError
 
 

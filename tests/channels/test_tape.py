@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from tests.micro.case import Micro, conv_norm
 from torch import nn
 
-from convslim.channels.tape import as_arguments, named_tensors, output_tensors, record
+from convslim.channels.recorder import record
+from convslim.channels.tape import as_arguments, named_tensors, output_tensors
 from convslim.channels.undisturbed import undisturbed
 from convslim.errors import ModelError
 

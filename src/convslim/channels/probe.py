@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,14 +117,24 @@ def compare(evidence: Evidence, other: Tape, stays: npt.NDArray[np.bool_]) -> Mi
 
 
 def _scalars_differ(call: OpCall, twin: OpCall) -> bool:
-    """Point-wise arithmetic must use the same numbers: a scale of ``1/sqrt(channels)`` is no removal."""
-    if not elementwise.is_pointwise(call):
-        return False
-    numbers = [
-        [leaf for leaf in tree_flatten((each.args, dict(each.kwargs)))[0] if isinstance(leaf, int | float)]
-        for each in (call, twin)
-    ]
-    return numbers[0] != numbers[1]
+    """Arithmetic must use the same numbers: a scale of ``1/sqrt(channels)`` is no removal."""
+    return call.literal != twin.literal or _numbers(call) != _numbers(twin)
+
+
+def _numbers(call: OpCall) -> list[Any]:
+    if elementwise.is_pointwise(call) or call.name in elementwise.RULES:
+        leaves = tree_flatten((call.args, dict(call.kwargs)))[0]
+    else:
+        leaves = [call.bound[name] for name in _FACTORS.get(call.name, ())]
+    return [leaf for leaf in leaves if isinstance(leaf, int | float)]
+
+
+_FACTORS = {  # arguments of other operations that are values, not sizes
+    **dict.fromkeys(("full", "new_full", "full_like"), ("fill_value",)),
+    **dict.fromkeys(("addmm", "baddbmm"), ("beta", "alpha")),
+    "scalar_tensor": ("s",),
+    "linspace": ("start", "end"),
+}
 
 
 def _differs(

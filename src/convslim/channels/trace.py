@@ -15,9 +15,10 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.groups import TensorInfo, build_graph
 from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.probe import Evidence, Mismatch, compare, kept_labels, trial_kept
+from convslim.channels.recorder import record
 from convslim.channels.rules import RULES, by_tag
 from convslim.channels.slicing import attributes_of, removable_macs, sliced_copy, slices_of
-from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors, record
+from convslim.channels.tape import ExampleInput, OpCall, Tape, named_tensors
 from convslim.channels.undisturbed import collector_paused
 from convslim.channels.ways import WAYS, choose_way
 from convslim.errors import ModelError

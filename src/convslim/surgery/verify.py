@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_flatten
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.probe import compare, kept_labels
-from convslim.channels.tape import ExampleInput, Tape, as_arguments, output_tensors, record
+from convslim.channels.recorder import record
+from convslim.channels.tape import ExampleInput, Tape, as_arguments, output_tensors
 from convslim.channels.trace import trace
 from convslim.errors import PlanError, VerificationError
 from convslim.surgery.form import planned_form

@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from convslim.channels.tape import ExampleInput, OpCall, Tape, TensorRef, as_arguments, named_tensors, record
+from convslim.channels.recorder import record
+from convslim.channels.tape import ExampleInput, OpCall, Tape, TensorRef, as_arguments, named_tensors
 from convslim.errors import ModelError
 from convslim.surgery.masking import Watching, run_under
 
