@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -15,12 +16,16 @@ from convslim.criteria.reconstruction import error_curves
 from convslim.errors import DataError
 from convslim.measure.parity import Parity, parity
 from convslim.surgery.reconstruction import Reconstruction, reconstruct_
+from convslim.surgery.reconstruction.pair import num_images
 from convslim.surgery.remove import carry_out
 from convslim.surgery.verify import Certificate
 
 BATCH = 100
 HELD_OUT = 5
 """Every fifth batch is kept for the comparison at the end."""
+
+CURVE_IMAGES = 1000
+"""Images that are enough for the curves; the refits take all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +89,7 @@ def compress(
     graph = trace(model, example)
     allocation = solve(
         graph,
-        error_curves(graph, model, fitted).scores(),
+        error_curves(graph, model, _first(fitted, CURVE_IMAGES)).scores(),
         budget,
         how="reconstruction",
         round_to=round_to,
@@ -114,3 +119,9 @@ def _shared(images: Tensor | Iterable[ExampleInput]) -> tuple[list[ExampleInput]
     every = min(HELD_OUT, len(batches))
     held = batches[every - 1 :: every]
     return [batch for number, batch in enumerate(batches, start=1) if number % every], held
+
+
+def _first(batches: Sequence[ExampleInput], count: int) -> list[ExampleInput]:
+    """As many of the first batches as hold ``count`` images, or all."""
+    before = itertools.accumulate((num_images(batch) for batch in batches), initial=0)
+    return [batch for batch, seen in zip(batches, before, strict=False) if seen < count]

@@ -20,9 +20,9 @@ class ReconstructStep(StepConfig):
     parity in the record is that on `compared` further images.
     """
 
-    num_images: int = Field(default=1000, ge=2)
+    num_images: int = Field(default=2000, ge=2)
     batch_size: int = Field(default=100, ge=1)
-    per_image: int = Field(default=32, ge=1)
+    per_image: int = Field(default=16, ge=1)
     which: Which = "all"
     compared: int = Field(default=500, ge=1)
     seed: int = Field(default=0, ge=0)

@@ -73,7 +73,7 @@ def reconstruct_(
     *,
     graph: ChannelGraph | None = None,
     which: Which = "all",
-    per_image: int = 32,
+    per_image: int = 16,
 ) -> Reconstruction:
     """Give a cut network new weights by least squares, in place, so that it follows the original.
 
