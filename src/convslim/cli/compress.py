@@ -16,7 +16,6 @@ from convslim.cli.compress_report import Clock, effort, facts, lines
 from convslim.cli.console import say, waiting
 from convslim.cli.network import build, parse_options
 from convslim.cli.preprocessing import parse_wishes
-from convslim.compress import Compression
 from convslim.compress import compress as compress_model
 from convslim.data.unlabeled import Bad, Gray
 from convslim.export import ExportReport, export_onnx
@@ -37,7 +36,7 @@ def compress(
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
     ] = None,
-    num_images: Annotated[int, typer.Option(help="How many images to use; a fifth of them is held out.")] = 1024,
+    num_images: Annotated[int, typer.Option(min=1, help="How many images to use; a fifth of them is held out.")] = 1024,
     seed: Annotated[int, typer.Option(min=0, help="Another seed takes other images.")] = 0,
     bad: Annotated[str, typer.Option(help="Images that cannot be decoded: skip or refuse.")] = "skip",
     gray: Annotated[
@@ -76,17 +75,19 @@ def compress(
         found = calibration(images, model, network, wishes, choice)
         inputs = batches(found.images.split)
         clock.lap("to read images")
+        before = _metrics(network, found, quiet)
+        clock.lap("to evaluate")
         with waiting("compress", quiet=quiet):
             done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or ())
         clock.lap("to compress")
-        accuracy = _accuracy(network, done, found, quiet)
+        after = _metrics(done.model, found, quiet)
         clock.lap("to evaluate")
         record = {
             "model": {"spec": model, "options": parse_options(option or [])},
             "input": [1, *found.images.split.input_shape],
             "budget": wanted,
             "seed": seed,
-            **facts(done, found, accuracy, clock),
+            **facts(done, found, (before, after), clock),
         }
         if out_dir is not None:
             save(done.model, out_dir, plan=done.allocation.plan, record=record)
@@ -99,12 +100,9 @@ def compress(
         say(text)
 
 
-def _accuracy(network: nn.Module, done: Compression, found: Calibration, quiet: bool) -> tuple[Metrics, Metrics] | None:
-    """Both networks on the labeled test images, where there are some and the network gives a score per class."""
-    if found.test is None or done.parity.agreement is None:
-        return None
-    before, after = (evaluate(each, found.test, quiet=quiet) for each in (network, done.model))
-    return before, after
+def _metrics(network: nn.Module, found: Calibration, quiet: bool) -> Metrics | None:
+    """Accuracy on the labeled test images, where there are some."""
+    return None if found.test is None else evaluate(network, found.test, quiet=quiet)
 
 
 def _files(out_dir: Path | None, exported: ExportReport | None) -> Iterator[str]:

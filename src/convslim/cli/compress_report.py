@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -36,9 +36,9 @@ class Clock:
         self.laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        """The stage `name` ends now."""
+        """The stage `name`, or a further part of it, ends now."""
         now = time.perf_counter()
-        self.laps[name] = now - self._before
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._before
         self._before = now
 
 
@@ -52,10 +52,8 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def facts(
-    done: Compression, found: Calibration, accuracy: tuple[Metrics, Metrics] | None, clock: Clock
-) -> dict[str, Any]:
-    """Everything that was measured, as JSON values."""
+def facts(done: Compression, found: Calibration, accuracy: Sequence[Metrics | None], clock: Clock) -> dict[str, Any]:
+    """Everything that was measured, as JSON values; `accuracy` is that of the original and of the smaller network."""
     solution, fitted = done.allocation, done.reconstruction
     return {
         "images": _images(found, fitted.num_images, done.parity.num_images),
@@ -64,7 +62,7 @@ def facts(
         "certificate": asdict(done.certificate),
         "parity_cut": parity_facts(done.parity_cut),
         "parity": parity_facts(done.parity),
-        "accuracy": None if accuracy is None else [asdict(metrics) for metrics in accuracy],
+        "accuracy": [asdict(metrics) for metrics in accuracy if metrics is not None],
         "reconstruction": [_finite(asdict(layer)) for layer in fitted.layers],
         "left": [list(pair) for pair in fitted.left],
         "notes": [*found.notes, *solution.notes, *_few(fitted.num_images), *_thin(fitted.layers, fitted.num_images)],
@@ -131,7 +129,7 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"Like the original on {record['parity']['num_images']:,} held-out images:"
     yield f"  cut            {_parity_text(record['parity_cut'])}"
     yield f"  reconstructed  {_parity_text(record['parity'])}"
-    if record["accuracy"] is not None:
+    if record["accuracy"]:
         before, after = record["accuracy"]
         shares = " → ".join(f"{100 * each['correct'] / each['total']:.2f} %" for each in (before, after))
         yield f"Accuracy on {before['total']:,} test images: {shares} ({before['correct']:,} → {after['correct']:,})"
