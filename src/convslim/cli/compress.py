@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from torch import nn
 
 from convslim.cli.budget import parse_budget
-from convslim.cli.calibration import Calibration, Choice, batches, calibration
+from convslim.cli.calibration import Choice, batches, calibration
 from convslim.cli.compress_report import Clock, effort, facts, lines
 from convslim.cli.console import say, waiting
+from convslim.cli.labeled import answers, compared
 from convslim.cli.network import build, parse_options
 from convslim.cli.preprocessing import parse_wishes
 from convslim.compress import compress as compress_model
 from convslim.data.unlabeled import Bad, Gray
 from convslim.export import ExportReport, export_onnx
 from convslim.surgery.artifact import check_place, save
-from convslim.train import Metrics, evaluate
 from convslim.train.devices import threads as limited_threads
 
 
@@ -75,19 +74,22 @@ def compress(
         found = calibration(images, model, network, wishes, choice)
         inputs = batches(found.images.split)
         clock.lap("to read images")
-        before = _metrics(network, found, quiet)
+        # before the work: wrong labels or preprocessing are seen at once
+        before = None if found.test is None else answers(network, found.test, quiet=quiet)
         clock.lap("to evaluate")
         with waiting("compress", quiet=quiet):
             done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or ())
         clock.lap("to compress")
-        after = _metrics(done.model, found, quiet)
+        tested = None
+        if found.test is not None and before is not None:
+            tested = compared(before, answers(done.model, found.test, quiet=quiet))
         clock.lap("to evaluate")
         record = {
             "model": {"spec": model, "options": parse_options(option or [])},
             "input": [1, *found.images.split.input_shape],
             "budget": wanted,
             "seed": seed,
-            **facts(done, found, (before, after), clock),
+            **facts(done, found, tested, clock),
         }
         if out_dir is not None:
             save(done.model, out_dir, plan=done.allocation.plan, record=record)
@@ -98,11 +100,6 @@ def compress(
         return
     for text in (*lines(record), *_files(out_dir, exported), effort(clock)):
         say(text)
-
-
-def _metrics(network: nn.Module, found: Calibration, quiet: bool) -> Metrics | None:
-    """Accuracy on the labeled test images, where there are some."""
-    return None if found.test is None else evaluate(network, found.test, quiet=quiet)
 
 
 def _files(out_dir: Path | None, exported: ExportReport | None) -> Iterator[str]:

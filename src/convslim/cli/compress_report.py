@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,6 @@ from convslim.measure.parity import Parity
 from convslim.report import counted
 from convslim.report.record import Machine, versions
 from convslim.surgery.reconstruction.reconstruct import FittedLayer
-from convslim.train import Metrics
 
 ENOUGH = 3
 """Equations for every unknown of a fit below which more images are recommended."""
@@ -52,17 +51,17 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def facts(done: Compression, found: Calibration, accuracy: Sequence[Metrics | None], clock: Clock) -> dict[str, Any]:
-    """Everything that was measured, as JSON values; `accuracy` is that of the original and of the smaller network."""
+def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | None, clock: Clock) -> dict[str, Any]:
+    """Everything that was measured, as JSON values; `test` is None where there are no labels."""
     solution, fitted = done.allocation, done.reconstruction
     return {
         "images": _images(found, fitted.num_images, done.parity.num_images),
         "macs": [solution.original_macs, solution.macs],
         "params": [solution.original_params, solution.params],
         "certificate": asdict(done.certificate),
-        "parity_cut": parity_facts(done.parity_cut),
-        "parity": parity_facts(done.parity),
-        "accuracy": [asdict(metrics) for metrics in accuracy if metrics is not None],
+        "parity_cut": _parity_facts(done.parity_cut),
+        "parity": _parity_facts(done.parity),
+        "test": tested,
         "reconstruction": [_finite(asdict(layer)) for layer in fitted.layers],
         "left": [list(pair) for pair in fitted.left],
         "notes": [*found.notes, *solution.notes, *_few(fitted.num_images), *_thin(fitted.layers, fitted.num_images)],
@@ -92,7 +91,7 @@ def _finite(layer: dict[str, Any]) -> dict[str, Any]:
     return layer | {"strength": layer["strength"] if math.isfinite(layer["strength"]) else None}
 
 
-def parity_facts(parity: Parity) -> dict[str, Any]:
+def _parity_facts(parity: Parity) -> dict[str, Any]:
     """A parity with the 95 % interval of its agreement."""
     found = asdict(parity)
     if parity.agreement is not None:
@@ -126,13 +125,27 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"note: {module} was not refitted: {reason}" for module, reason in record["left"])
     yield f"MACs       {change(*record['macs'])}"
     yield f"parameters {change(*record['params'])}"
-    yield f"Like the original on {record['parity']['num_images']:,} held-out images:"
+    yield (
+        f"Like the original on {record['parity']['num_images']:,} held-out images (on new ones it is less like it, if "
+        "it was trained on these):"
+    )
     yield f"  cut            {_parity_text(record['parity_cut'])}"
     yield f"  reconstructed  {_parity_text(record['parity'])}"
-    if record["accuracy"]:
-        before, after = record["accuracy"]
-        shares = " → ".join(f"{100 * each['correct'] / each['total']:.2f} %" for each in (before, after))
-        yield f"Accuracy on {before['total']:,} test images: {shares} ({before['correct']:,} → {after['correct']:,})"
+    if record["test"] is not None:
+        yield _test_text(**record["test"])
+
+
+def _test_text(total: int, correct_before: int, correct: int, agreed: int) -> str:
+    shares = " → ".join(f"{100 * count / total:.2f} %" for count in (correct_before, correct))
+    return (
+        f"On {total:,} test images: accuracy {shares} ({correct_before:,} → {correct:,}), top-1 agreement "
+        f"{_share(agreed, total)}"
+    )
+
+
+def _share(count: int, total: int) -> str:
+    low, high = wilson(count, total)
+    return f"{100 * count / total:.1f} % ({count:,} of {total:,}; 95 % interval {100 * low:.1f}–{100 * high:.1f})"
 
 
 def _image_lines(images: Mapping[str, Any]) -> Iterator[str]:
@@ -169,11 +182,7 @@ def _parity_text(parity: Mapping[str, Any]) -> str:
     error = f"relative squared error of the outputs {parity['error']:.2g}"
     if parity["agreement"] is None:
         return error
-    low, high = parity["agreement_interval"]
-    return (
-        f"top-1 agreement {100 * parity['agreement']:.1f} % ({parity['agreed']:,} of {parity['num_images']:,}; "
-        f"95 % interval {100 * low:.1f}–{100 * high:.1f}), KL {parity['kl']:.3g}, {error}"
-    )
+    return f"top-1 agreement {_share(parity['agreed'], parity['num_images'])}, KL {parity['kl']:.3g}, {error}"
 
 
 def effort(clock: Clock) -> str:

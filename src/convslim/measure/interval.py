@@ -21,4 +21,5 @@ def wilson(successes: int, total: int, z: float = 1.959964) -> tuple[float, floa
     share, square = successes / total, z * z / total
     half = z * math.sqrt(share * (1 - share) / total + square / (4 * total))
     low, high = ((share + square / 2 + sign * half) / (1 + square) for sign in (-1, 1))
-    return max(low, 0.0), min(high, 1.0)
+    # Rounding may put a bound on the wrong side of a share of 0 or 1.
+    return min(max(low, 0.0), share), max(min(high, 1.0), share)
