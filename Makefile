@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Small tensors: one thread for each of two test processes is faster than two threads in one.
 WORKERS ?= 2
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-coverage clean
 
 demo: .venv/.installed
 	$(BIN)/convslim demo
@@ -20,6 +20,11 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/python benchmarks/engine.py
+
+# Some 350 networks, an hour or two; goes on where it stopped. `make clean` forgets what was measured.
+bench-coverage: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py run build/coverage.jsonl
+	$(BIN)/python benchmarks/coverage.py table build/coverage.jsonl
 
 # torch comes first and alone, at its tested version, so that no other package chooses another build of it.
 .venv/.installed: pyproject.toml constraints.txt

@@ -36,7 +36,7 @@ from coverage_table import Row, render, verdict
 
 HERE = Path(__file__).parent
 LIST = HERE / "coverage_models.txt"
-COMMAND = "python benchmarks/coverage.py run coverage.jsonl; python benchmarks/coverage.py table coverage.jsonl"
+COMMAND = "make bench-coverage"
 
 
 def read(path: Path) -> dict[str, Row]:

@@ -110,7 +110,7 @@ def _aims(rows: Sequence[Row]) -> str:
         f"{median(map(seconds, finished or rows)):.1f} s, most {seconds(slowest):.1f} s ({slowest['model']}) |",
         f"| the caller's network and process are as before | {count(_untouched)} |",
         "",
-        "For comparison: Torch-Pruning 1.6.1 leaves 196 of 300 such networks working.",
+        "For comparison: of 300 networks of these two libraries Torch-Pruning 1.6.1 left 196 working (measured apart).",
     ]
     return "\n".join(lines)
 
