@@ -62,3 +62,10 @@ def test_dependent_channels_do_not_break_the_downdates():
     assert sorted(order.tolist()) == list(range(16))
     assert np.isfinite(added).all()
     assert np.abs(added[:14]).max() < 1e-3 * added[14:].min()
+
+
+def test_an_indefinite_matrix_is_met_with_a_larger_diagonal():
+    gram = torch.diag(torch.tensor([1.0, 1.0, 1.0, -1e-4], dtype=torch.float64))
+    order, added = removal_order([LeastSquares(gram, torch.ones(4, 1, dtype=torch.float64), np.arange(4)[:, None])])
+    assert order[0] == 3
+    assert np.isfinite(added).all()

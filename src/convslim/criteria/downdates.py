@@ -72,7 +72,7 @@ class _State:
     def __init__(self, problem: LeastSquares) -> None:
         count, size = problem.blocks.shape
         places = torch.from_numpy(problem.blocks.reshape(-1)).to(problem.gram.device)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(problem.gram))
+        inverse = torch.cholesky_inverse(_factor(problem.gram))
         self._inverse = inverse[places][:, places].reshape(count, size, count, size)
         self._matrix = problem.matrix[places].reshape(count, size, -1)
 
@@ -96,10 +96,18 @@ class _State:
 
 
 def _whitened(own: Tensor, values: Tensor) -> Tensor:
-    """``L⁻¹ V`` with ``L Lᵀ`` the blocks; rounding may have made a block's smallest direction negative."""
-    factor, info = torch.linalg.cholesky_ex(own)
-    if info.any():
-        spread = own.diagonal(dim1=-2, dim2=-1).abs().amax(-1)[:, None, None]
-        eye = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device)
-        factor = torch.linalg.cholesky(own + 1e-9 * spread * eye)
-    return torch.linalg.solve_triangular(factor, values, upper=False)
+    """``L⁻¹ V`` with ``L Lᵀ`` the blocks."""
+    return torch.linalg.solve_triangular(_factor(own), values, upper=False)
+
+
+def _factor(matrices: Tensor) -> Tensor:
+    """Cholesky factors; where rounding made a matrix indefinite, its diagonal grows until it is not."""
+    spread = matrices.diagonal(dim1=-2, dim2=-1).abs().amax(-1, keepdim=True)[..., None].clamp_min(1e-300)
+    eye = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
+    more = 0.0
+    for power in range(-12, 4):
+        factor, info = torch.linalg.cholesky_ex(matrices + more * spread * eye)
+        if not info.any():
+            break
+        more = 10.0**power
+    return factor

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convslim.channels.graph import ChannelGraph, ChannelGroup
+from convslim.channels.program.layers import CONSTANTS
 from convslim.channels.tape import named_tensors
 from convslim.criteria import reconstruction
 from convslim.criteria.bn_scale import bn_scale
@@ -112,6 +113,8 @@ def _find(criterion: str | Criterion) -> Criterion:
 
 def _check_model(graph: ChannelGraph, tensors: Mapping[str, Tensor]) -> None:
     for name, shape in graph.tensors.items():
+        if name.partition(".")[0] == CONSTANTS and graph.way == "graph":
+            continue  # tensors that the model's code makes; only its graph holds them
         found = tuple(tensors[name].shape) if name in tensors else None
         if found != tuple(shape):
             raise PlanError(

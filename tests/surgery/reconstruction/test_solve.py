@@ -57,7 +57,7 @@ def test_without_a_place_for_it_no_constant_is_fitted():
 
 
 def test_right_weights_stay_bit_for_bit():
-    x, true, y = problem()
+    x, true, _ = problem()
     exact = moments(x, x @ true)
     found = fit(exact, exact, true, torch.ones(2, 3), shift=True)
     error = squared_error(exact, found.matrix, found.constant)
@@ -98,3 +98,20 @@ def test_no_information_gives_no_change():
     zero = torch.zeros(1, 3, 3, dtype=torch.float64)
     assert not solve_ridge(zero, zero[..., :1], 1e-3).any()
     assert not solve_ridge(zero * float("nan"), zero[..., :1], 1e-3).any()
+
+
+def test_float32_rows_far_from_zero_keep_their_variance():
+    torch.manual_seed(0)
+    x = torch.randn(1, 500, 4) * 0.01 + 100
+    y = x @ torch.randn(1, 4, 2)
+    single, double = moments(x, y), moments(x.double(), y.double())
+    assert torch.allclose(single.centered().xx, double.centered().xx, rtol=1e-3, atol=1e-7)
+    assert torch.allclose(single.centered().xy, double.centered().xy, rtol=1e-2, atol=1e-6)
+
+
+def test_no_rows_add_nothing():
+    x, _, y = problem()
+    found = moments(x, y)
+    before = found.xx.clone()
+    found.add_(x[:, :0], y[:, :0])
+    assert torch.equal(found.xx, before)
