@@ -12,8 +12,9 @@ import typer
 from convslim.cli.budget import parse_budget
 from convslim.cli.calibration import Choice, batches, calibration
 from convslim.cli.compress_report import Clock, effort, facts, lines
-from convslim.cli.console import say, waiting
+from convslim.cli.console import note, say, waiting
 from convslim.cli.labeled import answers, compared
+from convslim.cli.memory import memory_note
 from convslim.cli.network import build, parse_options
 from convslim.cli.preprocessing import parse_wishes
 from convslim.compress import compress as compress_model
@@ -72,6 +73,8 @@ def compress(
     with limited_threads(threads):
         network = build(model, option or [], weights)
         found = calibration(images, model, network, wishes, choice)
+        if warning := memory_note(found.images.split):
+            note(f"note: {warning}")
         inputs = batches(found.images.split)
         clock.lap("to read images")
         # before the work: wrong labels or preprocessing are seen at once

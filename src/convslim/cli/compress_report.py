@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import Any
 
 from convslim.cli.budget import change
 from convslim.cli.calibration import Calibration
+from convslim.cli.memory import peak_memory
 from convslim.compress import Compression
 from convslim.measure.interval import wilson
 from convslim.measure.parity import Parity
@@ -39,16 +39,6 @@ class Clock:
         now = time.perf_counter()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._before
         self._before = now
-
-
-def peak_memory() -> int | None:
-    """Most bytes that this process had in memory since its start; None where the system does not say."""
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | None, clock: Clock) -> dict[str, Any]:
