@@ -34,7 +34,7 @@ FAMILIES = {
     "timm:hrnet_w18_small": 0.72,  # four resolutions, each added to each
     "timm:mobileone_s1": 0.70,  # parallel convolutions, to be merged later
     "timm:nf_regnet_b0": 0.60,  # standardized weights
-    "timm:efficientvit_b0": 0.60,  # linear attention
+    "timm:ese_vovnet19b_slim_dw": 0.65,  # one-shot aggregation
     "timm:swiftformer_xs": 0.68,  # additive attention
     "timm:starnet_s050": 0.65,  # branches multiplied
     "timm:lcnet_035": 0.60,  # squeeze and excitation
