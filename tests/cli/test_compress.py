@@ -275,3 +275,25 @@ def test_every_fifth_batch_is_a_fifth_of_the_images(number: int):
     held = sum(map(len, found[HELD_OUT - 1 :: HELD_OUT]))
     assert abs(held - number / 5) <= len(found) / HELD_OUT
     assert torch.allclose(torch.cat(found).flatten(), torch.arange(number).remainder(256).float())
+
+
+def test_help_has_examples():
+    assert "convslim compress resnet56_cifar" in call("--help")
+
+
+def test_data_of_the_user(small: list[object], tmp_path: Path):
+    (tmp_path / "own.py").write_text(
+        "import torch\nfrom torch.utils.data import TensorDataset\n\n\n"
+        "def data():\n"
+        "    images = torch.randn(60, 3, 8, 8)\n"
+        "    train, test = (TensorDataset(part, torch.arange(len(part)) % 4) for part in images.split((40, 20)))\n"
+        "    train.classes = list('abcd')\n"
+        "    return train, test\n"
+    )
+    given = [small[0], "--images", f"{tmp_path / 'own.py'}:data", *small[5:]]
+    record = record_of(*given)
+    assert record["images"]["found"] == 40
+    assert record["test"]["total"] == 20
+    text = call(*given)
+    assert "On 20 test images: accuracy" in text
+    assert "3×8×8 as the data set gives them" in text

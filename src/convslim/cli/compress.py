@@ -77,16 +77,17 @@ def compress(
             note(f"note: {warning}")
         inputs = batches(found.images.split)
         clock.lap("to read images")
-        # before the work: wrong labels or preprocessing are seen at once
-        before = None if found.test is None else answers(network, found.test, quiet=quiet)
-        clock.lap("to evaluate")
+        before = None
+        if found.test is not None:  # before the work: wrong labels or preprocessing are seen at once
+            before = answers(network, found.test, quiet=quiet)
+            clock.lap("to evaluate")
         with waiting("compress", quiet=quiet):
             done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or ())
         clock.lap("to compress")
         tested = None
         if found.test is not None and before is not None:
             tested = compared(before, answers(done.model, found.test, quiet=quiet))
-        clock.lap("to evaluate")
+            clock.lap("to evaluate")
         record = {
             "model": {"spec": model, "options": parse_options(option or [])},
             "input": [1, *found.images.split.input_shape],
