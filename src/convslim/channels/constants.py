@@ -32,7 +32,7 @@ def numbers_of(tape: Tape, labeler: Labeler) -> dict[str, Vector]:
     written = {call.name: call.written for call in tape.nodes}
     for name, labels in labeler.node_counts.items():
         node, _, argument = name.partition(":")
-        if argument in written.get(node, ()):
+        if isinstance(written.get(node, {}).get(argument), int):
             found[name] = labels
     return found
 
@@ -102,6 +102,14 @@ def _select(call: NodeCall, labeler: Labeler) -> Iterator[Counted]:
         yield "index", _input_axis(call, labeler)[: call.args["index"]]
 
 
+def _roll(call: NodeCall, labeler: Labeler) -> Iterator[Counted]:
+    ref, dims = call.args["self"], call.args["dims"]
+    for place, (dim, shift) in enumerate(zip(dims, call.args["shifts"], strict=True) if dims else ()):
+        labels = _along(labeler, ref, dim % len(ref.shape))
+        if 0 < shift <= len(labels):
+            yield f"shifts.{place}", labels[-shift:]
+
+
 def _pad(call: NodeCall, labeler: Labeler) -> Iterator[Counted]:
     out, pad = call.outs[0], call.args["pad"]
     for place, amount in enumerate(pad):
@@ -119,6 +127,7 @@ _COUNTS: dict[str, Count] = {
     "aten.slice": _slice,
     "aten.narrow": _narrow,
     "aten.select": _select,
+    "aten.roll": _roll,
     "aten.pad": _pad,
     "aten.constant_pad_nd": _pad,
     "aten.layer_norm": _sizes("normalized_shape", trailing=True),

@@ -72,6 +72,8 @@ class Labeler:
             self._values[ref.id] = Value(origin="the network's input")
         for call in tape.calls:
             self._apply(call, fallback)
+            if call.index >= tape.compared:
+                self.pin_inputs(call, "elements are selected by their values before, and nothing behind is traced")
             self.flows.append(tuple(self.value(out) for out in call.outs))
         for ref in tape.outputs:
             for labels in self.value(ref).axes.values():
@@ -246,6 +248,11 @@ class Labeler:
             positions = {**positions, **inner}
             base = outer.base
         self._views[out.id] = View(base, positions)
+
+    def keep_view(self, call: OpCall, target: TensorRef) -> None:
+        """``target`` was written in place and has the channels that it had: so has the tensor that it is a part of."""
+        if target.id in self._views:
+            self._views[call.outs[0].id] = self._views[target.id]
 
     def write(self, call: OpCall, target: TensorRef, axes: Axes, origin: str) -> None:
         """``target`` was written in place and now carries ``axes``; so does the tensor that it is a part of."""

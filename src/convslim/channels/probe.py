@@ -100,7 +100,8 @@ def compare(evidence: Evidence, other: Tape, stays: npt.NDArray[np.bool_]) -> Mi
     )
     other_labeler.walk(other, by_tag)
     classes = labeler.store.resolve()
-    for call, flow, twin, twin_flow in zip(tape.calls, labeler.flows, other.calls, other_labeler.flows, strict=False):
+    calls = tape.calls[: tape.compared]
+    for call, flow, twin, twin_flow in zip(calls, labeler.flows, other.calls, other_labeler.flows, strict=False):
         if call.name != twin.name or len(call.outs) != len(twin.outs):
             message = f"the smaller model runs {twin.title} where the model runs {call.title}"
             return Mismatch(call.index, message, diverges=True)
@@ -110,7 +111,7 @@ def compare(evidence: Evidence, other: Tape, stays: npt.NDArray[np.bool_]) -> Mi
             message = _differs(out, value, twin_out, twin_value, stays, classes)
             if message:
                 return Mismatch(call.index, f"{call.title}: {message}")
-    if len(other.calls) < len(tape.calls):
+    if len(other.calls) < len(calls):
         reason = f"the smaller model fails here: {other.error}" if other.error else "the smaller model stops here"
         return Mismatch(len(other.calls), reason, diverges=other.error is None)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten
 from convslim.channels.program.assemble import is_program
 from convslim.channels.program.rewrite import arguments
 from convslim.channels.program.stepping import Stepping
+from convslim.channels.selection import Holding, Reached, Selection, selects_by_value
 from convslim.channels.tape import (
     ExampleInput,
     NodeCall,
@@ -64,9 +65,12 @@ class _Known:
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, until: Selection | None) -> None:
         super().__init__()
         self.calls: list[OpCall] = []
+        self.holding = Holding(until)
+        self.selection = -1
+        self._moving: set[int] = set()
         self.nodes: list[NodeCall] = []
         self.stepping = Stepping(model, self._note) if is_program(model) else None
         self.known = _Known()
@@ -75,6 +79,7 @@ class _Recorder(TorchDispatchMode):
             self.known.renew(tensor, name)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.holding.before(len(self.calls))
         kwargs = kwargs or {}
         given: set[int] = set()
 
@@ -85,7 +90,9 @@ class _Recorder(TorchDispatchMode):
         ref_args, ref_kwargs = replaced(tuple(args), Tensor, refer), replaced(kwargs, Tensor, refer)
         result = func(*args, **kwargs)
         outs, writes_view = [], False
-        for leaf in (result,) if isinstance(result, Tensor) else _tensors_in(result):
+        leaves = [result] if isinstance(result, Tensor) else _tensors_in(result)
+        self.holding.after(len(self.calls), leaves)
+        for leaf in leaves:
             if id(leaf) in given:
                 if not func._schema.is_mutable:
                     outs.append(self.known.get(leaf))
@@ -99,7 +106,30 @@ class _Recorder(TorchDispatchMode):
         self.calls.append(
             OpCall(len(self.calls), func, ref_args, ref_kwargs, tuple(outs), *place, writes_view, node, literal)
         )
+        self._follow(self.calls[-1], args)
         return result
+
+    def start(self, inputs: Iterable[TensorRef]) -> None:
+        """What depends on these tensors differs from input to input."""
+        self._moving |= {ref.id for ref in inputs}
+
+    def _follow(self, call: OpCall, args: tuple[Any, ...]) -> None:
+        if any(ref.id in self._moving for ref in call.inputs):
+            self._moving |= {ref.id for ref in call.outs}
+            if self.selection < 0 and selects_by_value(call.func, args):
+                self.selection = call.index
+
+    def found_selection(self, outputs: Iterable[TensorRef]) -> Selection | None:
+        """The first selection by values, with what goes in there."""
+        if self.selection < 0:
+            return None
+        made: dict[int, tuple[int, int]] = {}
+        for call in self.calls[: self.selection]:
+            for place, ref in enumerate(call.outs):
+                if ref.id in self._moving:
+                    made.setdefault(ref.id, (call.index, place))
+        behind = [ref for call in self.calls[self.selection :] for ref in call.inputs]
+        return Selection(self.selection, tuple(dict.fromkeys(made[r.id] for r in (*behind, *outputs) if r.id in made)))
 
     def _note(self, node: fx.Node, args: Mapping[str, Any], result: Any) -> None:
         operation = str(node.target).rpartition(".")[0]
@@ -134,16 +164,25 @@ def _place(modules: Mapping[int, tuple[str, str]]) -> tuple[str, str, str]:
     return *(module or ("", "")), source
 
 
-def record(model: nn.Module, example_input: ExampleInput, *, training: bool = False) -> Tape:
-    """Run the model once and write down every operation. An exception of the model ends the tape, see ``error``."""
+def record(
+    model: nn.Module, example_input: ExampleInput, *, training: bool = False, until: Selection | None = None
+) -> Tape:
+    """Run the model once and write down every operation. An exception of the model ends the tape, see ``error``.
+
+    With ``until`` the run ends at that selection, and what reaches it is the output.
+    """
     args, kwargs = as_arguments(example_input)
     with undisturbed(model, training):
-        recorder = _Recorder(model)
+        recorder = _Recorder(model, until)
         given = tuple(recorder.known.get(leaf) for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor))
+        recorder.start(given)
         try:
             with recorder:
                 result = (recorder.stepping or model)(*args, **kwargs)
+        except Reached:
+            result = recorder.holding.tensors
         except Exception as error:
             return Tape(tuple(recorder.calls), given, (), None, error)
         outputs = tuple(recorder.known.get(leaf) for leaf in output_tensors(result))
-    return Tape(tuple(recorder.calls), given, outputs, result, nodes=tuple(recorder.nodes))
+    selection = recorder.found_selection(outputs)
+    return Tape(tuple(recorder.calls), given, outputs, result, nodes=tuple(recorder.nodes), selection=selection)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only
 
+from convslim.channels.selection import Selection
 from convslim.errors import ModelError
 
 ExampleInput = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -126,6 +127,7 @@ class Tape:
         result: The output itself, for comparing numbers.
         error: The exception that ended the pass early, or None.
         nodes: Of a program, its nodes that called ATen.
+        selection: Where the model begins to select elements by their values; nothing behind is compared.
     """
 
     calls: tuple[OpCall, ...]
@@ -134,6 +136,12 @@ class Tape:
     result: Any
     error: Exception | None = None
     nodes: tuple[NodeCall, ...] = ()
+    selection: Selection | None = None
+
+    @property
+    def compared(self) -> int:
+        """Number of operations that another run can be compared with."""
+        return self.selection.index if self.selection else len(self.calls)
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:

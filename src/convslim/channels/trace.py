@@ -113,6 +113,13 @@ def _trace(model: nn.Module, example_input: ExampleInput, walking: Walking) -> C
         frozenset(name for name, _ in model.named_parameters()),
     )
     training, notes = _training_tape(model, example_input, tape, info)
+    if tape.selection is not None:
+        first = tape.calls[tape.selection.index]
+        notes.append(
+            f"Elements are selected by their values from {first.title} on ({first.module or 'the model'}, "
+            f"{first.source}): layers behind stay whole, and proofs compare the {len(tape.selection.kept)} tensors "
+            "that go in there."
+        )
     run = _Run(model, example_input, [tape, *training], info, notes)
     graph, stuck = _settle(run, walking)
     if stuck:
@@ -232,7 +239,7 @@ def _try_removal(
             return []
         small = sliced_copy(model, slices_of(graph, kept), attributes_of(graph, kept), share=True)
         stays = kept_labels(graph, evidence.labeler, kept)
-        mismatch = compare(evidence, record(small, example_input), stays)
+        mismatch = compare(evidence, record(small, example_input, until=evidence.tape.selection), stays)
         if mismatch is None or not mismatch.diverges:
             break
     return _blame(evidence, mismatch, by_line) if mismatch else []

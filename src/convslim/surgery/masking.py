@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from convslim.channels.labels import Vector
 from convslim.channels.probe import Evidence
+from convslim.channels.selection import Holding, Reached, Selection
 from convslim.channels.tape import ExampleInput, as_arguments
 from convslim.channels.undisturbed import undisturbed
 from convslim.channels.values import Axes
@@ -29,17 +30,21 @@ See = Callable[[int, list[Tensor]], None]
 class Watching(TorchDispatchMode):
     """Shows the results of every operation, numbered from 0; `prepare` sees, and may change, what goes into it."""
 
-    def __init__(self, see: See | None = None) -> None:
+    def __init__(self, see: See | None = None, until: Selection | None = None) -> None:
         super().__init__()
         self._see = see
+        self.holding = Holding(until)
         self.index = -1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.index += 1
+        self.holding.before(self.index)
         args, kwargs = self.prepare(func, args, kwargs or {})
         result = self.carry_out(func, args, kwargs)
+        leaves = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+        self.holding.after(self.index, leaves)
         if self._see is not None:
-            self._see(self.index, [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)])
+            self._see(self.index, leaves)
         return result
 
     def prepare(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -55,7 +60,7 @@ class _Masking(Watching):
     """Sets removed channels to zero in the tensors that mixing operations read."""
 
     def __init__(self, evidence: Evidence, stays: np.ndarray, see: See | None) -> None:
-        super().__init__(see)
+        super().__init__(see, evidence.tape.selection)
         self._calls = evidence.tape.calls
         self._labeler = evidence.labeler
         self._stays = stays
@@ -127,10 +132,13 @@ def _replace_tensor(args: Any, kwargs: Any, position: int, dim: int, removed: Ve
 
 
 def run_under(mode: Watching, model: nn.Module, example_input: ExampleInput) -> Any:
-    """The model's output, run under a mode and left as it was."""
+    """The model's output, run under a mode and left as it was; if the mode ends at a selection, what reaches that."""
     args, kwargs = as_arguments(example_input)
-    with undisturbed(model), mode:
-        return model(*args, **kwargs)
+    try:
+        with undisturbed(model), mode:
+            return model(*args, **kwargs)
+    except Reached:
+        return mode.holding.tensors
 
 
 def run_watched(model: nn.Module, example_input: ExampleInput, see: See) -> Any:

@@ -76,7 +76,7 @@ def verify(
     evidence = graph.evidence
     assert evidence is not None, "a traced graph has evidence"
     stays = kept_labels(graph, evidence.labeler, plan.kept)
-    tape = record(small, example_input)
+    tape = record(small, example_input, until=evidence.tape.selection)
     mismatch = compare(evidence, tape, stays)
     num_checked = len(tape.calls)
     if mismatch is not None and tape.error is None and _leaves_single_channel(plan):

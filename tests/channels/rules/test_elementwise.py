@@ -149,3 +149,12 @@ def test_a_number_that_follows_the_width_pins():
     """Scaling by the width would be another function after a removal."""
     graph = sketch(lambda net, x: net.head((x := net.a(x)) * x.size(1) ** -0.5), X, a=conv(3, 4), head=conv(4, 2))
     assert "a number of channels is fixed in the code here (aten.mul.Tensor" in reasons(graph, "a")
+
+
+def test_an_activation_in_place_through_a_permuted_view_changes_no_channel():
+    """Normalization over the last dimension, back to channels first, then ``silu_``."""
+
+    def run(net, x):
+        return net.head(F.silu(net.norm(net.a(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2), inplace=True))
+
+    assert widths(sketch(run, a=conv(3, 4), norm=nn.LayerNorm(4), head=conv(4, 2))) == {"a": 4}

@@ -240,7 +240,8 @@ def _check(model: nn.Module, program: Program, given: Arguments, attempt: _Attem
                     raise
                 continue  # a size that the model itself does not take
         with undisturbed(built):
-            found = output_tensors(built(*args, **kwargs))
+            # Not called as a module: that would print the generated code of a graph that fails.
+            found = output_tensors(built.forward(*args, **kwargs))
         if not _agree(expected, found):
             raise ExportError("The graph that torch.export gives does not compute what the model does.")
 

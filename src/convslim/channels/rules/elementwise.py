@@ -26,7 +26,10 @@ def pointwise(call: OpCall, labeler: Labeler) -> None:
         if out.shape == shape:
             labeler.put(out, axes, uniform=uniform, flat=flat, origin=_origin(labeler, operands))
     if call.through_view:
-        if axes or labeler.axes(operands[0]):
+        before = labeler.axes(operands[0])
+        if axes and axes.keys() == before.keys() and all(np.array_equal(axes[dim], before[dim]) for dim in axes):
+            labeler.keep_view(call, operands[0])
+        elif axes or before:
             labeler.write(call, operands[0], axes, _origin(labeler, operands))
         elif not uniform:
             _spoil_base(call, labeler)

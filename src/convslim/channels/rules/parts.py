@@ -25,10 +25,15 @@ def put_moved(call: OpCall, labeler: Labeler, axes: Axes, origin: str = "", flat
     labeler.put(call.outs[0], axes, uniform=value.uniform, flat=flat or (), origin=origin or value.origin)
 
 
-def _take(call: OpCall, labeler: Labeler, options: Sequence[Option]) -> None:
+def _take(call: OpCall, labeler: Labeler, options: Sequence[Option], parts: Sequence[Vector] = ()) -> None:
     """Take the option that the trials have come to; in a program, first of all none of them: its numbers follow."""
-    free: list[Option] = [lambda: None] if call.node else []
-    every = [*free, *options]
+
+    def free() -> None:
+        for part in parts:
+            if len(part) == 1:  # a dimension of size 1 is broadcast, and cannot become empty
+                labeler.pin(part, call, "a single channel is cut out", True)
+
+    every = [*([free] if call.node else []), *options]
     every[labeler.choose(call, len(every) - 1)]()
 
 
@@ -67,7 +72,7 @@ def _tie_or_pin(call: OpCall, labeler: Labeler, labels: Vector, start: int, end:
             place = 0 if size == 2 * part else 1
             options.insert(place, lambda: tie_equal_parts(call, labeler, labels, size // part))
     options.append(lambda: labeler.pin(labels, call, "a slice counts the channels by fixed numbers", True))
-    _take(call, labeler, options)
+    _take(call, labeler, options, [labels[start:end:step]])
 
 
 def tie_equal_parts(call: OpCall, labeler: Labeler, labels: Vector, num_parts: int) -> None:
@@ -99,7 +104,7 @@ def split(call: OpCall, labeler: Labeler) -> None:
         options: list[Option] = [lambda: labeler.pin(labels, call, "a split has fixed sizes", True)]
         if len(set(sizes)) == 1:
             options.insert(0, lambda: tie_equal_parts(call, labeler, labels, len(sizes)))
-        _take(call, labeler, options)
+        _take(call, labeler, options, np.split(labels, np.cumsum(sizes)[:-1]))
     ends = np.cumsum(sizes)
     for out, size, end in zip(call.outs, sizes, ends, strict=True):
         own = axes | ({dim: axes[dim][end - size : end]} if dim in axes else {})
