@@ -7,8 +7,8 @@ beside it Torch-Pruning's L1 and Taylor (which looks at labels). Run it from the
     python benchmarks/training_free.py --only resnet56-a                # one table of benchmarks/README.md
     python benchmarks/training_free.py --only shufflenet --budgets 0.6
 
-The same fine-tuning from both starting points, three seeds each, with a recipe that has `reconstruct` behind `prune` and
-with one that has `recalibrate` there instead:
+The same fine-tuning from both starting points, three seeds each, with a recipe that has `reconstruct` behind `prune`
+and with one that has `recalibrate` there instead:
 
     for seed in 1 2 3; do
       convslim run reconstructed.yaml --out runs/reconstructed-$seed --set seed=$seed
