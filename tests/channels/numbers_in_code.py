@@ -42,6 +42,22 @@ def select() -> nn.Module:
     return Micro(run, a=conv(3, 12), out=conv(12, 4))
 
 
+def one_position() -> nn.Module:
+    def run(n: nn.Module, x: Tensor) -> Tensor:
+        y = n.a(x)
+        return n.out(y * y[:, 3:4].sigmoid())
+
+    return Micro(run, a=conv(3, 8), out=conv(8, 4))
+
+
+def rolled() -> nn.Module:
+    def run(n: nn.Module, x: Tensor) -> Tensor:
+        y = n.a(x)
+        return n.out(torch.cat([n.b(y.roll(3, 1)), y], 1))
+
+    return Micro(run, a=conv(3, 8), b=conv(8, 6), out=conv(14, 4))
+
+
 def padding() -> nn.Module:
     def run(n: nn.Module, x: Tensor) -> Tensor:
         return n.out(n.wide(x) + F.pad(n.a(x), (0, 0, 0, 0, 2, 4)))
@@ -131,6 +147,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, int]]] = {
     "slices": (slices, {"a": 5, "a#2": 4, "a#3": 3, "b": 6}),
     "narrow": (narrow, {"a": 6, "a#2": 6}),
     "select": (select, {"a": 11}),
+    "one_position": (one_position, {"a": 7}),
+    "rolled": (rolled, {"a": 8, "b": 6}),
     "padding": (padding, {"wide": 6, "wide#2": 6}),
     "conv_groups": (conv_groups, {"a": 8}),
     "unflatten": (unflatten, {"a": 4}),
