@@ -10,6 +10,7 @@ from torch import nn
 
 from convslim import make_plan, rebuild, trace, verify
 from convslim.errors import PlanError, VerificationError
+from convslim.surgery.remove import carry_out
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 KEPT = {"stem.conv": [0, 2, 3, 7], "a.conv": [1, 4, 5]}
@@ -222,3 +223,43 @@ def test_a_plan_for_another_model_is_refused(plan):
     other = network(10)
     with pytest.raises(PlanError, match=r"made for another model .*Make the plan from a trace of this model"):
         verify(other, other, plan, X)
+
+
+def test_a_certificate_says_that_statistics_were_taken_over_the_kept_channels():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.GroupNorm(1, 8), nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    ).eval()
+    x = torch.randn(1, 3, 6, 6)
+    graph = trace(net, x)
+    both = carry_out(net, make_plan(graph, {"0": [1, 2, 6], "2": [0, 1]}), x, graph=graph)
+    assert (both.certificate.num_approximate, both.certificate.exact) == (1, False)
+    assert both.certificate.relative_error < 1e-5
+    inner = carry_out(net, make_plan(graph, {"2": [0, 1]}), x, graph=graph)
+    assert inner.certificate.exact
+
+
+def test_a_plan_of_exact_groups_is_carried_out_without_its_graph():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.GroupNorm(1, 8), nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    ).eval()
+    x = torch.randn(1, 3, 6, 6)
+    graph = trace(net, x, approximate=False)
+    assert [group.name for group in graph.prunable] == ["2"]
+    assert carry_out(net, make_plan(graph, {"2": [0, 5]}), x).certificate.exact
+
+
+def test_the_renormalized_reference_is_the_formula():
+    """Against layer normalization written out over the kept channels alone."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 2)).eval()
+    nn.init.uniform_(net[1].weight, 0.5, 1.5)
+    x, kept = torch.randn(4, 3), [0, 2, 3, 7]
+    graph = trace(net, x)
+    small = carry_out(net, make_plan(graph, {"0": kept}), x, graph=graph).model
+    features = net[0](x)[:, kept]
+    normal = (features - features.mean(1, keepdim=True)) / torch.sqrt(
+        features.var(1, unbiased=False, keepdim=True) + 1e-5
+    )
+    expected = (normal * net[1].weight[kept]) @ net[2].weight[:, kept].T + net[2].bias
+    assert torch.allclose(small(x), expected, atol=1e-5)

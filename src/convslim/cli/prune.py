@@ -14,7 +14,7 @@ from convslim.cli.console import say
 from convslim.cli.network import build, example_input, parse_options
 from convslim.criteria import score
 from convslim.surgery.artifact import save
-from convslim.surgery.remove import remove
+from convslim.surgery.remove import carry_out
 
 
 def prune(
@@ -29,6 +29,9 @@ def prune(
     ways: Annotated[
         str, typer.Option(help="class, graph or both: what may be cut, see docs/numbers-in-code.md.")
     ] = "class,graph",
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Leave channels whole that others are normalized with (LayerNorm, …).")
+    ] = False,
     shape: Annotated[str | None, typer.Option("--input", help="Input shape N,C,H,W.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
@@ -47,7 +50,7 @@ def prune(
     if allocation not in ("global", "uniform"):
         raise typer.BadParameter(f"--allocation {allocation}: give global or uniform.")
     network, example = build(model, option or [], weights), example_input(model, shape)
-    graph = trace(network, example, ways=ways.split(","))
+    graph = trace(network, example, ways=ways.split(","), approximate=not exact)
     scores = score(graph, network, criterion)
     solution = solve(
         graph,
@@ -57,7 +60,7 @@ def prune(
         round_to=round_to,
         keep=keep or (),
     )
-    small = remove(network, solution.plan, example, graph=graph)
+    removal = carry_out(network, solution.plan, example, graph=graph)
     record = {
         "model": {"spec": model, "options": parse_options(option or [])},
         "input": list(example.shape),
@@ -65,10 +68,13 @@ def prune(
         "macs": [solution.original_macs, solution.macs],
         "params": [solution.original_params, solution.params],
     }
-    save(small, out_dir, plan=solution.plan, record=record)
+    save(removal.model, out_dir, plan=solution.plan, record=record)
     for text in (*graph.notes, *solution.notes):
         say(f"note: {text}")
     say(f"Way        {graph.way}: {graph.way_reason}")
+    if not removal.certificate.exact:
+        number = removal.certificate.num_approximate
+        say(f"Normalized {number} groups lost channels that others are normalized with; --exact leaves them whole")
     say(f"MACs       {change(solution.original_macs, solution.macs)}")
     say(f"parameters {change(solution.original_params, solution.params)}")
     say(f"Verified and saved in {out_dir}")

@@ -7,7 +7,7 @@ operation the channels that arrive must be exactly the kept ones, in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ class Certificate:
         num_operations: Operations at which the channels were checked to be the kept ones. Fewer than all if one
             single channel is left somewhere: PyTorch then runs other, equivalent operations from there on.
         num_outputs: Output tensors that were compared.
+        num_approximate: Groups that lost channels which others are normalized with. Where there are any, the masked
+            original takes the statistics of those normalizations over the kept channels, as the smaller model does.
     """
 
     max_error: float
@@ -46,6 +48,12 @@ class Certificate:
     tolerance: float
     num_operations: int
     num_outputs: int
+    num_approximate: int = 0
+
+    @property
+    def exact(self) -> bool:
+        """True if the smaller model is the original with zeros in place of the removed channels, and nothing else."""
+        return not self.num_approximate
 
 
 def verify(
@@ -103,7 +111,8 @@ def verify(
             f"{first_difference(run_small, run_original, evidence, stays, num_checked, tolerance)}. "
             "Nothing was returned."
         )
-    return certificate
+    approximate = sum(not graph.group(name).exact for name in plan.removed)
+    return replace(certificate, num_approximate=approximate)
 
 
 def _leaves_single_channel(plan: PruningPlan) -> bool:
@@ -117,6 +126,8 @@ def fitting_graph(
     """The graph of ``model`` with evidence, checked to be the one that ``plan`` was made for."""
     if graph is None or graph.evidence is None or not _saw(graph.evidence.tape, example_input):
         graph = trace(model, example_input, ways=(plan.way,))
+        if graph.structure != plan.structure:
+            graph = trace(model, example_input, ways=(plan.way,), approximate=False)
     if graph.structure != plan.structure:
         raise PlanError(
             f"The plan was made for another model (structure {plan.structure[:12]}, this {type(model).__name__} has "

@@ -47,6 +47,7 @@ class PruneStep(StepConfig):
 
     `fold` adds what removed channels with a BatchNorm scale of exactly zero sent on to their consumers' bias. `ways`
     says what may be cut: the model's `class`, or a `graph` of it where numbers in its code hold channels back.
+    `approximate: false` leaves the channels whole that others are normalized with (LayerNorm, means over channels).
     """
 
     criterion: str = "bn_scale"
@@ -59,6 +60,7 @@ class PruneStep(StepConfig):
     keep: tuple[str, ...] = ()
     fold: bool = True
     ways: tuple[Literal["class", "graph"], ...] = Field(default=("class", "graph"), min_length=1)
+    approximate: bool = True
     num_batches: int = Field(default=8, ge=1)
     batch_size: int = Field(default=64, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -86,6 +88,9 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
         "threshold": solution.threshold,
         "channels": {name: [len(kept), solution.plan.channels[name]] for name, kept in solution.plan.kept.items()},
         "notes": list(solution.notes),
+        "approximate": {
+            group.name: [str(pin) for pin in group.approximations] for group in graph.prunable if not group.exact
+        },
         "pinned": {group.name: [str(pin) for pin in group.pins] for group in graph.groups if group.pins},
     }
     return Outcome(model=removal.model, plan=solution.plan, details=details)
@@ -94,7 +99,7 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
 def traced(config: PruneStep, state: State, context: Context) -> ChannelGraph:
     """The network's channels. What was once cut in its class stays in its class: one plan says how to get there."""
     ways = config.ways if state.plan is None or state.plan.way == "graph" else ("class",)
-    return trace(state.model, context.example_input, ways=ways)
+    return trace(state.model, context.example_input, ways=ways, approximate=config.approximate)
 
 
 def _fold_(
