@@ -40,6 +40,21 @@ def gray():
     return nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 4, 3))
 
 
+def normalized():
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.GroupNorm(1, 16), nn.ReLU(), nn.Conv2d(16, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+
+
+class Fixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 32, 3, padding=1), nn.Conv1d(32, 16, 1), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x).relu().view(-1, 32, 64)).relu().mean(2))
+
+
 def maps():
     return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3))
 """
@@ -162,6 +177,16 @@ def test_outputs_that_are_no_scores_are_compared_by_their_error(small: list[obje
     assert record["parity"]["agreement"] is None
     assert record["parity"]["error"] < record["parity_cut"]["error"]
     assert "top-1" not in call(f"{tmp_path / 'nets.py'}:maps", *small[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("normalized", "1 group lost channels that others are normalized with"), ("Fixed", "a graph of its operations")],
+)
+def test_what_a_cut_took_is_said(name: str, words: str, small: list[object], tmp_path: Path):
+    given = [f"{tmp_path / 'nets.py'}:{name}", *small[1:-1], "macs=0.6"]
+    assert words in call(*given)
+    assert words not in call(*small)
 
 
 def test_bad_and_gray_images_as_the_user_chose(small: list[object], folder: Path):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from convslim.channels.program.assemble import is_program
 from convslim.cli.budget import change
 from convslim.cli.calibration import Calibration
 from convslim.cli.memory import peak_memory
@@ -48,6 +49,7 @@ def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | Non
         "images": _images(found, fitted.num_images, done.parity.num_images),
         "macs": [solution.original_macs, solution.macs],
         "params": [solution.original_params, solution.params],
+        "way": "graph" if is_program(done.model) else "class",
         "certificate": asdict(done.certificate),
         "parity_cut": _parity_facts(done.parity_cut),
         "parity": _parity_facts(done.parity),
@@ -113,6 +115,10 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield from _image_lines(record["images"])
     yield from (f"note: {text}" for text in record["notes"])
     yield from (f"note: {module} was not refitted: {reason}" for module, reason in record["left"])
+    if record["way"] == "graph":
+        yield "note: numbers in the network's code hold channels back, so the smaller one is a graph of its operations"
+    if number := record["certificate"]["num_approximate"]:
+        yield f"note: {counted(number, 'group')} lost channels that others are normalized with"
     yield f"MACs       {change(*record['macs'])}"
     yield f"parameters {change(*record['params'])}"
     yield (
