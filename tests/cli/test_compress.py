@@ -302,6 +302,20 @@ def test_every_fifth_batch_is_a_fifth_of_the_images(number: int):
     assert torch.allclose(torch.cat(found).flatten(), torch.arange(number).remainder(256).float())
 
 
+def test_nothing_depends_on_the_images_held_out():
+    """Other images in their places change the comparison, and not one weight."""
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 1), nn.Flatten(), nn.Linear(8 * 36, 4))
+    pixels = torch.randint(256, (60, 3, 8, 8), dtype=torch.uint8)
+    taken = batches(unlabeled_split(pixels, Preprocessing((3, 8, 8), 8, "bilinear", (0.5,) * 3, (0.2,) * 3)))
+    other = [torch.randn_like(batch) if number % HELD_OUT == 4 else batch for number, batch in enumerate(taken)]
+    one, two = (convslim.compress(network, images, {"macs": 0.6}) for images in (taken, other))
+    assert one.parity.error != two.parity.error
+    assert one.parity.num_images == 12
+    for name, tensor in one.model.state_dict().items():
+        assert torch.equal(tensor, two.model.state_dict()[name])
+
+
 def test_help_has_examples():
     assert "convslim compress resnet56_cifar" in call("--help")
 
