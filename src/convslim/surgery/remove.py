@@ -107,4 +107,4 @@ def _strange_numbers(model: nn.Module, plan: PruningPlan) -> list[str]:
     layers = {name.rpartition(".")[0] for name in plan.attributes if not is_number_name(name)}
     numbers = {name for name in plan.attributes if is_number_name(name)}
     known = numbers_in(model.graph) if isinstance(model, fx.GraphModule) else set()
-    return sorted(layers - dict(model.named_modules()).keys()) + sorted(numbers - known)
+    return sorted(layers - dict(model.named_modules(remove_duplicate=False)).keys()) + sorted(numbers - known)

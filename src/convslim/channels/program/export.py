@@ -57,6 +57,7 @@ _CLASS_FIXES_SPACE = _Attempt(True, False)
 _FIXED_SPACE = _Attempt(True, False, "The graph runs at the example input's height and width only.")
 _FIXED = _Attempt(False, False, "The graph runs at the example input's shape only, batch included.")
 MAX_VIEWS = 32  # with more regrouping of positions (windows, tokens), symbolic heights and widths take minutes
+MAX_PADS = 4  # the same for paddings that are computed from the size, one from the other
 
 
 def export_program(model: nn.Module, example_input: ExampleInput) -> Program:
@@ -107,8 +108,10 @@ def _attempts(model: nn.Module, given: Arguments, training: fx.Graph | None) -> 
     """What may stay free, the most first."""
     if not _takes_larger(model, given):
         return _CLASS_FIXES_SPACE, _FIXED
-    views = 0 if training is None else sum(packet(node) in ("view", "reshape") for node in training.nodes)
-    return (_FIXED_SPACE, _FIXED) if views > MAX_VIEWS else (_FREE, _FIXED_SPACE, _FIXED)
+    nodes = [] if training is None else [packet(node) for node in training.nodes]
+    views = sum(name in ("view", "reshape") for name in nodes)
+    pads = sum(name in ("pad", "constant_pad_nd") for name in nodes)
+    return (_FIXED_SPACE, _FIXED) if views > MAX_VIEWS or pads > MAX_PADS else (_FREE, _FIXED_SPACE, _FIXED)
 
 
 def _takes_larger(model: nn.Module, given: Arguments) -> bool:
