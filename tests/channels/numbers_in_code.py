@@ -1,6 +1,7 @@
 """Networks whose Python code holds channel counts as numbers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 
 def split() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         left, right = torch.split(n.a(x), [4, 8], 1)
         return n.out(torch.cat([n.b(left), n.c(right)], 1))
 
@@ -23,7 +24,7 @@ def view() -> nn.Module:
 
 
 def slices() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         y = n.a(x)
         return n.out(torch.cat([n.b(y[:, :5]), y[:, 5:], y[:, -3:]], 1))
 
@@ -35,7 +36,7 @@ def narrow() -> nn.Module:
 
 
 def select() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         y = n.a(x)
         return n.out(y * y[:, 3].unsqueeze(1))
 
@@ -43,7 +44,7 @@ def select() -> nn.Module:
 
 
 def one_position() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         y = n.a(x)
         return n.out(y * y[:, 3:4].sigmoid())
 
@@ -51,7 +52,7 @@ def one_position() -> nn.Module:
 
 
 def rolled() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         y = n.a(x)
         return n.out(torch.cat([n.b(y.roll(3, 1)), y], 1))
 
@@ -59,7 +60,7 @@ def rolled() -> nn.Module:
 
 
 def padding() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         return n.out(n.wide(x) + F.pad(n.a(x), (0, 0, 0, 0, 2, 4)))
 
     return Micro(run, a=conv(3, 6), wide=conv(3, 12), out=conv(12, 4))
@@ -75,14 +76,14 @@ def unflatten() -> nn.Module:
 
 
 def expand() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         return n.out(n.a(x) * n.scale.view(1, 8, 1, 1).expand(1, 8, 8, 8))
 
     return Micro(run, a=conv(3, 8), scale=nn.Parameter(torch.randn(8)), out=conv(8, 4))
 
 
 def attention() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         q, k, v = n.qkv(x).flatten(2).transpose(1, 2).reshape(x.shape[0], 64, 3, 2, 8).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape[0], 64, 16)
         return n.out(y.transpose(1, 2).reshape(x.shape[0], 16, 8, 8))
@@ -91,14 +92,14 @@ def attention() -> nn.Module:
 
 
 def layer_norm() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         return n.out(F.layer_norm(n.a(x).permute(0, 2, 3, 1), (8,), n.w).permute(0, 3, 1, 2).reshape(-1, 8, 8, 8))
 
     return Micro(run, a=conv(3, 8), w=nn.Parameter(torch.rand(8) + 0.5), out=conv(8, 4))
 
 
 def constant() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         y = n.a(x) * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 6, 1, 1)
         return n.out(torch.split(y, [2, 4], 1)[1])
 
@@ -108,15 +109,15 @@ def constant() -> nn.Module:
 def swapped(layer: nn.Module, sizes: tuple[int, int] = (3, 5)) -> nn.Module:
     """A layer whose channels are split at fixed numbers and put together the other way round."""
 
-    def run(n: nn.Module, x: Tensor) -> Tensor:
-        left, right = torch.split(n.a(x), sizes, 1)
+    def run(n: Any, x: Tensor) -> Tensor:
+        left, right = torch.split(n.a(x), list(sizes), 1)
         return n.out(torch.cat([right, left], 1))
 
     return Micro(run, a=layer, out=conv(sum(sizes), 4))
 
 
 def depthwise() -> nn.Module:
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         left, right = torch.split(n.a(x), [3, 5], 1)
         return n.out(torch.cat([n.d(left), right], 1))
 
@@ -130,7 +131,7 @@ def flattened() -> nn.Module:
 def training() -> nn.Module:
     """Normalization and dropout, as layers and as functions, between splits."""
 
-    def run(n: nn.Module, x: Tensor) -> Tensor:
+    def run(n: Any, x: Tensor) -> Tensor:
         y = n.drop(n.norm(n.a(x)).relu())
         y = F.batch_norm(n.b(y), n.mean, n.variance, training=n.training)
         left, right = torch.split(F.dropout(y, 0.25, n.training), [3, 5], 1)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from convslim.channels.graph import ChannelGraph, ChannelGroup
+from convslim.channels.labels import Vector
 from convslim.channels.program.assemble import Program
 from convslim.channels.program.numbers import is_number_name
 from convslim.channels.slicing import attributes_of, slices_of
@@ -148,7 +149,7 @@ class PruningPlan:
         return cls.from_json(text)
 
 
-def make_plan(graph: ChannelGraph, kept: Mapping[str, Sequence[int]]) -> PruningPlan:
+def make_plan(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -> PruningPlan:
     """A plan from kept channel indices; groups that are not named keep all their channels.
 
     Args:
@@ -178,7 +179,7 @@ def make_plan(graph: ChannelGraph, kept: Mapping[str, Sequence[int]]) -> Pruning
     )
 
 
-def _checked(group: ChannelGroup, indices: Sequence[int]) -> tuple[int, ...]:
+def _checked(group: ChannelGroup, indices: Sequence[int] | Vector) -> tuple[int, ...]:
     array = np.asarray(indices)
     if not array.size:
         raise PlanError(
