@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.probe import kept_labels
-from convslim.channels.tape import ExampleInput, TensorRef, as_arguments
+from convslim.channels.tape import ExampleInput, Tape, TensorRef, as_arguments
 from convslim.channels.trace import trace
 from convslim.channels.values import Value
 from convslim.errors import DataError, ModelError
@@ -122,6 +122,9 @@ class Pair:
         batches: Calibration inputs.
         graph: The original's.
 
+    Attributes:
+        spans: By batch, the number of its first image, and how many it has.
+
     Raises:
         ModelError: If the two do not run the same layers.
     """
@@ -137,7 +140,7 @@ class Pair:
         self._originals, self._smalls = replays(model, batches), replays(small, batches)
         sizes = [num_images(batch) for batch in batches]
         self.num_images = sum(sizes)
-        self._spans = list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True))
+        self.spans = list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True))
         graph = graph_for(model, graph, self._originals[0], batches[0])
         self._flow = Flow(graph, self._originals[0])
         self._stays = kept_labels(graph, self._flow.labeler, plan.kept)
@@ -150,17 +153,30 @@ class Pair:
             )
         self._original_of = {site.index: own for site, own in zip(self.layers.sites, originals, strict=True)}
 
+    @property
+    def tape(self) -> Tape:
+        """What the smaller network runs."""
+        return self._smalls[0].tape
+
+    def stand(self, tensors: Mapping[str, Tensor]) -> list[Replay]:
+        """Where the smaller network is now on every batch."""
+        return [replay.fork(tensors) for replay in self._smalls]
+
+    def return_(self, stand: Sequence[Replay], tensors: Mapping[str, Tensor]) -> None:
+        """Put the smaller network back to where it was."""
+        self._smalls = [replay.fork(tensors) for replay in stand]
+
     def at(self, site: Site) -> Iterator[Seen]:
         """Advance every batch to a layer of the smaller network, and show what is there."""
         own = self._original_of[site.index]
         if own.addend is None:
             site = replace(site, addend=None)
-        for span, original, small in zip(self._spans, self._originals, self._smalls, strict=True):
+        for span, original, small in zip(self.spans, self._originals, self._smalls, strict=True):
             original.advance(own.index)
             small.advance(site.index)
             target = self._flow.kept(original.result(own.index), own.output, self._stays)
             lag = None
             if own.addend is not None and site.addend is not None:
-                known = self._flow.kept(original.value(own.addend), own.addend, self._stays)
-                lag = known - small.value(site.addend)
+                known = self._flow.kept(original.ahead(own.addend), own.addend, self._stays)
+                lag = known - small.ahead(site.addend)
             yield Seen(*span, small.value(site.features), target, lag)

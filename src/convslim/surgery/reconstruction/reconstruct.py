@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,17 +16,11 @@ from convslim.channels.trace import trace
 from convslim.errors import PlanError
 from convslim.surgery.form import planned_form
 from convslim.surgery.plan import PruningPlan
-from convslim.surgery.reconstruction.moments import Moments
-from convslim.surgery.reconstruction.pair import Batches, Pair, Seen, listed
-from convslim.surgery.reconstruction.rows import input_rows, num_positions, output_rows, sampled
-from convslim.surgery.reconstruction.sites import Site, matrix_of, scale_behind, write_
-from convslim.surgery.reconstruction.solve import Fit, fit
+from convslim.surgery.reconstruction.pair import Batches, Pair, listed
+from convslim.surgery.reconstruction.producers import Stand, producers, together_
+from convslim.surgery.reconstruction.refit import Fitted, Refit
 
 Which = Literal["readers", "all"]
-HELD_OUT = 5
-"""Every fifth image is held out of a fit, for the choice of λ."""
-
-_LEAST_SCALE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -122,13 +116,23 @@ def reconstruct_(
     fitted: list[FittedLayer] = []
     left: list[tuple[str, str]] = []
     behind = False
+    cut = producers(pair.layers, pair.tape, plan)
+    stands: dict[str, Stand] = {}
     for site in pair.layers.sites:
         reads = site.in_dim in plan.slices.get(site.weight, {})
         behind = behind or reads
+        refit = Refit(site, tensors, pair, per_image)
+        rows = None
         if site.weight in pair.layers.shared:
             left += [(site.module, "the layer is used more than once")] if reads else []
         elif reads or (behind and which == "all"):
-            fitted.append(_refit_(site, tensors, pair, per_image))
+            found = refit.run_()
+            if site.index in cut:
+                found = together_(refit, found, cut[site.index], stands.pop(cut[site.index].weight), pair, tensors)
+            fitted.append(_record(refit, found))
+            rows = found.rows
+        if site in cut.values():
+            stands[site.weight] = Stand(pair.stand(tensors), operator.add(*refit.sums()) if rows is None else rows)
     return Reconstruction(tuple(fitted), tuple(left), pair.num_images)
 
 
@@ -146,57 +150,17 @@ def _first_image(tensor: Tensor) -> Tensor:
     return tensor[:1] if tensor.dim() else tensor
 
 
-def _refit_(site: Site, tensors: Mapping[str, Tensor], pair: Pair, per_image: int) -> FittedLayer:
-    """Fit one layer and write its new weights."""
-    weight = tensors[site.weight]
-    start = matrix_of(weight.detach(), site).double()
-    scale = scale_behind(site, tensors)
-    bias = tensors[site.bias].detach().double() if site.bias else torch.zeros_like(scale)
-    train, held = Moments.zeros(start), Moments.zeros(start)
-    for seen in pair.at(site):
-        _add_rows_(train, held, seen, site, bias, scale, per_image)
-    importance = scale.square().reshape(start.shape[0], -1)
-    found = fit(train, held, start, importance, shift=bool(site.mean or site.bias))
-    write_(weight, found.matrix, site)
-    constant = found.constant.reshape(-1)
-    if site.mean:
-        tensors[site.mean].sub_(constant)
-    elif site.bias:
-        tensors[site.bias].add_(constant)
-    return _record(site, train + held, held, found, importance)
-
-
-def _add_rows_(
-    train: Moments, held: Moments, seen: Seen, site: Site, bias: Tensor, scale: Tensor, per_image: int
-) -> None:
-    """Add one batch's equations; every fifth image's are held out."""
-    images = seen.num_images
-    positions = sampled(seen.first, images, num_positions(seen.target.shape, site.kernel, images), per_image)
-    positions = positions.to(seen.target.device)
-    x = input_rows(seen.features, site.kernel, seen.target.shape, positions)
-    y = output_rows(seen.target, site.kernel, positions).double() - bias
-    if seen.lag is not None:
-        # an output that hardly reaches the sum cannot make up for it
-        reach = scale.abs() > _LEAST_SCALE * scale.abs().max()
-        lag = output_rows(seen.lag.reshape(seen.target.shape), site.kernel, positions).double()
-        y = y + torch.where(reach, lag / scale, 0.0)
-    y = y.reshape(len(y), site.kernel.groups, -1).transpose(0, 1)
-    number = torch.arange(seen.first, seen.first + images, device=positions.device)
-    out = (number % HELD_OUT == HELD_OUT - 1)[:, None].expand_as(positions).reshape(-1)
-    train.add_(x[:, ~out], y[:, ~out])
-    held.add_(x[:, out], y[:, out])
-
-
-def _record(site: Site, rows: Moments, held: Moments, found: Fit, importance: Tensor) -> FittedLayer:
-    spread = float((held.centered().yy * importance).sum()) or 1.0
+def _record(refit: Refit, found: Fitted) -> FittedLayer:
+    site, fit, importance = refit.site, found.fit, refit.importance
+    spread = float((found.held.centered().yy * importance).sum()) or 1.0
     return FittedLayer(
         module=site.module,
-        num_inputs=found.matrix.shape[1],
-        num_rows=int(rows.weight),
-        strength=found.strength,
-        num_changed=int(found.changed.sum()),
-        num_outputs=found.changed.numel(),
-        error_before=float((found.held_before * importance).sum()) / spread,
-        error_after=float((found.held_after * importance).sum()) / spread,
+        num_inputs=fit.matrix.shape[1],
+        num_rows=int(found.rows.weight),
+        strength=fit.strength,
+        num_changed=int(fit.changed.sum()),
+        num_outputs=fit.changed.numel(),
+        error_before=float((fit.held_before * importance).sum()) / spread,
+        error_after=float((fit.held_after * importance).sum()) / spread,
         constant="running mean" if site.mean else "bias" if site.bias else "",
     )

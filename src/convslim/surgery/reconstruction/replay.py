@@ -7,6 +7,7 @@ else: a tensor is dropped after the last operation that reads it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,6 +130,25 @@ class Replay:
             return self._tensors[ref.name]
         found = self._values.get(ref.id)
         return found if found is not None else self._program.constants[ref.id]
+
+    def ahead(self, ref: TensorRef) -> Tensor:
+        """A tensor that is alive now or made later; the replay stays where it is."""
+        later = [call.index for call in self.calls[self.place :] if any(out.id == ref.id for out in call.outs)]
+        if not later:
+            return self.value(ref)
+        other = self.fork(self._tensors)
+        other.advance(later[0] + 1)
+        return other.value(ref)
+
+    def put(self, ref: TensorRef, tensor: Tensor) -> None:
+        """Set a tensor that is alive now."""
+        self._values[ref.id] = tensor
+
+    def fork(self, tensors: Mapping[str, Tensor]) -> Replay:
+        """Another replay at the same place, with these parameters from here on."""
+        other = copy.copy(self)
+        other._tensors, other._values = tensors, dict(self._values)
+        return other
 
     def advance(self, until: int) -> None:
         """Run the operations before index ``until``."""

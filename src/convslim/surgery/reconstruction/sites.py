@@ -27,7 +27,7 @@ class Site:
         features: The tensor it reads.
         output: The tensor it makes.
         norms: BatchNorm calls between the layer and the sum.
-        addend: What is added to the output, behind its BatchNorm, and already known when the layer runs; or None.
+        addend: What is added to the output, behind its BatchNorm, and can be had when the layer runs; or None.
         arrival: Where the layer's error arrives: the sum, or without one what the BatchNorm gives.
     """
 
@@ -55,6 +55,7 @@ class Layers:
     """
 
     def __init__(self, tape: Tape) -> None:
+        self._calls = tape.calls
         self._maker = {out.id: call for call in tape.calls for out in call.outs}
         self._readers: dict[int, list[OpCall]] = {}
         for call in tape.calls:
@@ -128,17 +129,26 @@ class Layers:
                 ref = reader.outs[0]
             elif reader.name == "add" and reader.bound.get("alpha", 1) == 1 and len(reader.inputs) == 2:
                 others = [other for other in reader.inputs if other.id != ref.id]
-                known = len(others) == 1 and self._index(others[0]) < call.index
+                known = len(others) == 1 and self._is_known(others[0], call)
                 addend = others[0] if known and others[0].shape == ref.shape else None
                 return tuple(norms), addend, reader.outs[0]
             else:
                 break
         return tuple(norms), None, ref
 
+    def _is_known(self, ref: TensorRef, call: OpCall) -> bool:
+        """Whether a tensor can be had when a call runs: nothing in between has weights to fit, or writes in place."""
+        between = self._calls[call.index + 1 : self._index(ref) + 1]
+        return not any(_has_weights(other) or other.func._schema.is_mutable for other in between)
+
     def _index(self, ref: TensorRef) -> int:
         """When a tensor is made; parameters and inputs are there from the start."""
         maker = self._maker.get(ref.id)
         return maker.index if maker is not None else -1
+
+
+def _has_weights(call: OpCall) -> bool:
+    return call.name in ("convolution", "addmm", "mm")
 
 
 def _is_fixed_norm(call: OpCall) -> bool:
