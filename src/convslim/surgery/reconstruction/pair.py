@@ -158,8 +158,10 @@ class Pair:
         """What the smaller network runs."""
         return self._smalls[0].tape
 
-    def stand(self, tensors: Mapping[str, Tensor]) -> list[Replay]:
-        """Where the smaller network is now on every batch."""
+    def before(self, site: Site, tensors: Mapping[str, Tensor]) -> list[Replay]:
+        """Replays of the smaller network that stand before a layer, one for every batch."""
+        for replay in self._smalls:
+            replay.advance(site.index)
         return [replay.fork(tensors) for replay in self._smalls]
 
     def return_(self, stand: Sequence[Replay], tensors: Mapping[str, Tensor]) -> None:

@@ -48,10 +48,10 @@ def producers(layers: Layers, tape: Tape, plan: PruningPlan) -> dict[int, Site]:
 def _only_reader(producer: Site, sites: Mapping[int, Site], tape: Tape) -> int | None:
     """The one layer behind elementwise operations and poolings, if it mixes all channels."""
     own = {producer.output.id}
-    made = {out.id for call in tape.calls for out in call.outs} | {ref.id for ref in tape.model_inputs}
+    live = _live(tape)
     reader = None
     for call in tape.calls[producer.index + 1 :]:
-        reads = {ref.id for ref in call.inputs if ref.id in made}
+        reads = {ref.id for ref in call.inputs if ref.id in live}
         if not reads & own:
             if reader is None and call.func._schema.is_mutable:
                 return None  # would run twice
@@ -64,6 +64,15 @@ def _only_reader(producer: Site, sites: Mapping[int, Site], tape: Tape) -> int |
     if reader is None or sites[reader].kernel.groups > 1 or own & {ref.id for ref in tape.outputs}:
         return None
     return reader
+
+
+def _live(tape: Tape) -> set[int]:
+    """Tensors that the model's inputs have a part in."""
+    live = {ref.id for ref in tape.model_inputs}
+    for call in tape.calls:
+        if any(ref.id in live for ref in call.inputs):
+            live |= {out.id for out in call.outs}
+    return live
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,15 +157,23 @@ class Between:
         with torch.enable_grad():
             weight = start.clone().requires_grad_()
             replay = before.fork({**self.tensors, site.weight: weight})
+            features = replay.value(site.features)
             replay.advance(site.index + 1)
             output = replay.value(site.output)
+            if not site.kernel.size:
+                output = output.detach().requires_grad_()  # its weight was transposed earlier
             replay.put(site.output, output.clone())
             error = self._error(replay, wanted, fitted)
         noise = self._seen(_signs(error, len(fitted)), fitted)
-        falls = torch.autograd.grad(error, (weight, output), -error.detach(), retain_graph=True)
-        (noise,) = torch.autograd.grad(error, output, noise)
-        rows = [part.movedim(1 if site.kernel.size else -1, 0).flatten(1).double() for part in (falls[1], noise)]
-        return matrix_of(falls[0].double(), site), rows[0].sum(1), rows[1].square().sum(1), error.detach()
+        (noise,) = torch.autograd.grad(error, output, noise, retain_graph=True)
+        (fall,) = torch.autograd.grad(error, output, -error.detach(), retain_graph=True)
+        if site.kernel.size:
+            (by_weight,) = torch.autograd.grad(output, weight, fall)
+            gradient = matrix_of(by_weight.double(), site)
+        else:
+            gradient = (features.T @ fall).double()[None]
+        rows = [part.movedim(1 if site.kernel.size else -1, 0).flatten(1).double() for part in (fall, noise)]
+        return gradient, rows[0].sum(1), rows[1].square().sum(1), error.detach()
 
     def _errors(self, before: Replay, wanted: Tensor, fitted: Tensor) -> Tensor:
         return self._error(before.fork(self.tensors), wanted, fitted)

@@ -112,7 +112,7 @@ def reconstruct_(
     inputs = listed(batches)
     model = planned_form(model, plan)
     pair = Pair(model, small, plan, inputs, _structure_of(model, plan, inputs[0], graph))
-    tensors = named_tensors(small)
+    tensors = {name: tensor.detach() for name, tensor in named_tensors(small).items()}
     fitted: list[FittedLayer] = []
     left: list[tuple[str, str]] = []
     behind = False
@@ -132,7 +132,8 @@ def reconstruct_(
             fitted.append(_record(refit, found))
             rows = found.rows
         if site in cut.values():
-            stands[site.weight] = Stand(pair.stand(tensors), operator.add(*refit.sums()) if rows is None else rows)
+            rows = operator.add(*refit.sums()) if rows is None else rows
+            stands[site.weight] = Stand(pair.before(site, tensors), rows)
     return Reconstruction(tuple(fitted), tuple(left), pair.num_images)
 
 

@@ -176,7 +176,8 @@ def replays(model: nn.Module, batches: Iterable[ExampleInput]) -> list[Replay]:
     Raises:
         ModelError: See :func:`program`; also if batches of other shapes run other operations.
     """
-    tensors = named_tensors(model)
+    # Detached: the same memory, but nothing here belongs to a gradient of the model's own parameters.
+    tensors = {name: tensor.detach() for name, tensor in named_tensors(model).items()}
     programs: dict[Any, Program] = {}
     found = []
     for batch in batches:
