@@ -56,7 +56,7 @@ _FREE = _Attempt(True, True)
 _CLASS_FIXES_SPACE = _Attempt(True, False)
 _FIXED_SPACE = _Attempt(True, False, "The graph runs at the example input's height and width only.")
 _FIXED = _Attempt(False, False, "The graph runs at the example input's shape only, batch included.")
-MAX_VIEWS = 32  # with more regrouping of positions (windows, tokens), symbolic heights and widths take minutes
+MAX_VIEWS = 8  # with more regrouping of positions (windows, tokens), symbolic heights and widths take minutes
 MAX_PADS = 4  # the same for paddings that are computed from the size, one from the other
 
 
