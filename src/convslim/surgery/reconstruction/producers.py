@@ -144,11 +144,13 @@ class Between:
         errors = [each[3] for each in sums]
         change, shift = self._direction(gradient, constant, curvature)
         self._shift_(matrix_of(start, site) + change, shift)
-        after = [self._errors(*each) for each in zip(self.before, wanted, fitted, strict=True)]
-        # The length at which the error would be least if what the step did grew in proportion
-        gone = [old - new for old, new in zip(errors, after, strict=True)]
-        along = sum(float((g * old).sum(dtype=torch.float64)) for g, old in zip(gone, errors, strict=True))
-        length = along / max(sum(float(g.square().sum(dtype=torch.float64)) for g in gone), 1e-30)
+        # The length at which the error would be least if what the step did grew in proportion.
+        along = square = 0.0
+        for batch, old in zip(zip(self.before, wanted, fitted, strict=True), errors, strict=True):
+            gone = old - self._errors(*batch)
+            along += float((gone * old).sum(dtype=torch.float64))
+            square += float(gone.square().sum(dtype=torch.float64))
+        length = along / max(square, 1e-30)
         self._shift_(matrix_of(start, site) + length * change, (length - 1) * shift)
 
     def _sums(self, before: Replay, wanted: Tensor, fitted: Tensor, start: Tensor) -> tuple[Tensor, ...]:

@@ -76,16 +76,18 @@ def reconstruct_(
     layer, so that earlier errors are corrected; Y is what the original's layer gives, and before a residual sum the
     original's sum minus what the smaller network adds; W₀ are the weights as they were cut; b goes into the running
     mean of the BatchNorm behind, or into the layer's bias. λ is chosen by the error on every fifth image, and an
-    output whose error there does not fall keeps its weights.
+    output whose error there does not fall keeps its weights. A layer that was cut and that one layer alone reads then
+    gets new filters, see :mod:`convslim.surgery.reconstruction.producers`, and that layer is fitted again.
 
     Args:
         small: The model without the channels, as :func:`convslim.remove` returns it.
         model: The original, left as found.
         plan: Leads from one to the other.
         batches: Inputs for the network, a few hundred images or more. Both networks go through all batches side by
-            side, layer by layer, so about two activations of every image are in memory at a time.
+            side, layer by layer, so a few activations of every image are in memory at a time.
         graph: The original's graph, if at hand.
-        which: ``"all"``: every layer from the first reader of removed channels on. ``"readers"``: the readers only.
+        which: ``"all"``: every layer from the first reader of removed channels on. ``"readers"``: the readers, and the
+            layers that they alone read.
         per_image: Output positions taken of every image.
 
     Raises:
