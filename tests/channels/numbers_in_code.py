@@ -6,9 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from tests.channels.sketch import conv
-from tests.micro.case import Micro
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+
+from convslim.conformance.case import Micro
 
 
 def split() -> nn.Module:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.micro.case import Micro
 from torch import Tensor, nn
 
 from convslim import ChannelGraph, trace
 from convslim.channels.tape import ExampleInput
+from convslim.conformance.case import Micro
 
 X = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 

@@ -5,10 +5,10 @@ import pickle
 
 import pytest
 import torch
-from tests.micro.case import Micro, conv_norm
 from torch import nn
 
 from convslim import Pin, trace
+from convslim.conformance.case import Micro, conv_norm
 from convslim.errors import PlanError
 
 from .sketch import X, conv

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 import torch
-from tests.micro.case import Micro, conv_norm
 from torch import nn
 
 from convslim import trace
+from convslim.conformance.case import Micro, conv_norm
 
 from .sketch import X, as_image, conv, places, reasons, sketch, widths
 

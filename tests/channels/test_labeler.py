@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from tests.micro.case import Micro
 from torch import nn
 
 from convslim.channels.labeler import Labeler
 from convslim.channels.recorder import record
 from convslim.channels.rules import RULES, by_tag
 from convslim.channels.values import Value, vector
+from convslim.conformance.case import Micro
 
 from .sketch import X, conv, places, reasons, sketch, widths
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.micro.case import Micro
 from torch import Tensor, nn
 
 import convslim
+from convslim.conformance.case import Micro
 from convslim.errors import ModelError
 
 

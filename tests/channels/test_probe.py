@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from tests.micro.case import Micro
 from torch import nn
 
 from convslim import trace
 from convslim.channels.probe import compare, kept_labels, trial_kept
 from convslim.channels.recorder import record
 from convslim.channels.slicing import sliced_copy, slices_of
+from convslim.conformance.case import Micro
 
 from .sketch import X, conv, places, reasons, sketch, widths
 

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from tests.channels.numbers_in_code import training
 from tests.channels.sketch import X, conv
-from tests.micro.case import Micro
 from torch import Tensor, fx, nn
 
 from convslim.channels.program.assemble import assemble, describe, is_program
 from convslim.channels.program.export import export_program
 from convslim.channels.recorder import record
 from convslim.channels.tape import ExampleInput, named_tensors
+from convslim.conformance.case import Micro
 from convslim.errors import ExportError
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from tests.channels.numbers_in_code import NETWORKS
 from tests.channels.sketch import X, conv
-from tests.micro.case import Micro
 from torch import nn
 
 from convslim.channels.program.assemble import Program, assemble
 from convslim.channels.program.export import export_program
 from convslim.channels.tape import named_tensors
+from convslim.conformance.case import Micro
 from convslim.errors import ArtifactError, ConvslimError
 
 

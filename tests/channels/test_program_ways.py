@@ -5,11 +5,11 @@ import pytest
 import torch
 from tests.channels.numbers_in_code import NETWORKS, split
 from tests.channels.sketch import X, conv, widths
-from tests.micro.case import Micro
 from torch import nn
 
 import convslim
 from convslim.channels import ways
+from convslim.conformance.case import Micro
 from convslim.errors import ExportError, ModelError
 from convslim.surgery import carry_out
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.micro.case import Micro, conv_norm
 from torch import nn
 
 from convslim import make_plan, trace
 from convslim.channels.recorder import record
+from convslim.conformance.case import Micro, conv_norm
 from convslim.surgery.remove import carry_out
 
 X = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(3))

@@ -5,12 +5,12 @@ import threading
 import numpy as np
 import pytest
 import torch
-from tests.micro.case import Micro
 from torch import nn
 
 from convslim import make_plan, trace
 from convslim.channels.slicing import attributes_of, sliced_copy, slices_of
 from convslim.channels.tape import named_tensors
+from convslim.conformance.case import Micro
 from convslim.errors import ModelError
 
 from .sketch import X, conv

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.micro.case import Micro, conv_norm
 from torch import nn
 
 from convslim.channels.recorder import record
 from convslim.channels.tape import as_arguments, named_tensors, output_tensors
 from convslim.channels.undisturbed import undisturbed
+from convslim.conformance.case import Micro, conv_norm
 from convslim.errors import ModelError
 
 from .sketch import X, conv

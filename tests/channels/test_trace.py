@@ -5,11 +5,11 @@ import gc
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.micro.case import Micro, conv_norm
 from torch import nn
 
 from convslim import make_plan, remove, trace
 from convslim.channels.tape import named_tensors
+from convslim.conformance.case import Micro, conv_norm
 from convslim.errors import ModelError
 
 from .sketch import X, conv, reasons, sketch, widths

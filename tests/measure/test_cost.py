@@ -5,15 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from tests.micro.case import Case, call, fresh
-from tests.micro.masking import random_kept
-from tests.micro.networks import CASES
+from tests.micro.plans import random_kept
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import convslim
 from convslim import ChannelGraph, ChannelGroup, CostModel, ParamAxis, cost, trace
 from convslim.channels.graph import LayerCall
+from convslim.conformance.case import Case, call, fresh
+from convslim.conformance.cases import CASES
 from convslim.errors import ModelError, PlanError
 from convslim.measure.cost import METRICS, layer_costs
 
@@ -29,13 +29,19 @@ cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 @cache
 def traced(name: str) -> ChannelGraph:
-    return trace(fresh(TABLE[name]), TABLE[name].example(1, 0))
+    return trace(fresh(TABLE[name]), TABLE[name].example(1, 0), ways=("class",))
 
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_published_counts_to_the_unit(name: str) -> None:
     found = cost(convslim.models.create(name), torch.zeros(1, 3, 32, 32))
     assert (found.params, found.macs) == ORACLES[name]
+
+
+# What makes a weight (a sum of products, an expansion, a mixture) is no layer: the stored weight counts.
+COMPUTED = {
+    *("adapted_conv", "adapted_linear", "blur_fixed", "blur_expanded", "kernel_experts", "orthogonal", "rotated_twice")
+}
 
 
 @cases
@@ -47,7 +53,10 @@ def test_counts_what_pytorch_counts(case: Case) -> None:
         return  # fused attention on a CPU is not in PyTorch's table
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         call(model, example)
-    assert 2 * found.macs == counter.get_total_flops()
+    if case.name in COMPUTED:
+        assert 2 * found.macs < counter.get_total_flops()
+    else:
+        assert 2 * found.macs == counter.get_total_flops()
 
 
 @cases

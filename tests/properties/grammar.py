@@ -7,8 +7,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
-from tests.micro.case import Case, Micro, conv_norm, image, parameter, up_norm
 from torch import Tensor, nn
+
+from convslim.conformance.case import Case, Micro, conv_norm, image, parameter, up_norm
 
 Built = tuple[nn.Module, int, int]
 
@@ -212,4 +213,4 @@ def cases(draw: st.DrawFn) -> Case:
     """A random network of one to five blocks."""
     parts, end = tuple(draw(st.lists(blocks, min_size=1, max_size=5))), draw(ends)
     name = " ".join(f"{block.kind}({block.width},{block.variant})" for block in parts)
-    return Case(f"{name} {end}", lambda: network(parts, end), example=image(2))
+    return Case(f"{name} {end}", "chance", "blocks.0.a.conv", lambda: network(parts, end), image(2), outputs=("last",))

@@ -11,10 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from tests.micro.case import Micro, conv_norm, head, randomize_
 from torch import nn
 
 from convslim import PruningPlan, load, make_plan, remove, save, trace
+from convslim.conformance.case import Micro, conv_norm, head, randomize_
 from convslim.errors import ArtifactError, ModelError
 from convslim.surgery import artifact
 

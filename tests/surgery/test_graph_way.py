@@ -9,10 +9,10 @@ import pytest
 import torch
 from tests.channels.numbers_in_code import split, training
 from tests.channels.sketch import X, conv
-from tests.micro.case import Micro
 from torch import nn
 
 import convslim
+from convslim.conformance.case import Micro
 from convslim.errors import ArtifactError, PlanError
 from convslim.export.onnx import export_onnx
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.micro.case import Micro
 from torch import nn
 
 from convslim import make_plan, rebuild, remove, trace
 from convslim.channels.probe import kept_labels
+from convslim.conformance.case import Micro
 from convslim.errors import VerificationError
 from convslim.surgery.locate import first_difference
 from convslim.surgery.masking import run_masked, run_watched

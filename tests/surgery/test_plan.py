@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.micro.case import Micro, conv_norm, head
 from torch import nn
 
 import convslim
 from convslim import PruningPlan, make_plan, trace
+from convslim.conformance.case import Micro, conv_norm, head
 from convslim.errors import ArtifactError, PlanError
 
 X = torch.ones(1, 3, 8, 8)

@@ -6,11 +6,11 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.micro.case import Micro, conv_norm, head
 from torch import nn
 
 import convslim
 from convslim import PruningPlan, make_plan, rebuild, remove, trace
+from convslim.conformance.case import Micro, conv_norm, head
 from convslim.errors import ModelError, PlanError, VerificationError
 from convslim.surgery import carry_out
 

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.micro.case import Micro, conv_norm, head, randomize_
 from torch import nn
 
 from convslim import make_plan, rebuild, trace, verify
+from convslim.conformance.case import Micro, conv_norm, head, randomize_
 from convslim.errors import PlanError, VerificationError
 from convslim.surgery.remove import carry_out
 

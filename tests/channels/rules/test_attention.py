@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.channels.sketch import X, conv, places, reasons, sketch, widths
-from tests.micro.case import Micro
 from torch import nn
 
 from convslim.channels.labeler import Labeler
 from convslim.channels.recorder import record
 from convslim.channels.rules import RULES, by_tag
+from convslim.conformance.case import Micro
 
 
 def tokens(x):

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.channels.sketch import X, as_image, conv, places, reasons, sketch, widths
-from tests.micro.case import Micro
 from torch import nn
 
 from convslim import trace
+from convslim.conformance.case import Micro
 
 OVER = {
     "mean": lambda x, dim: x.mean(dim, keepdim=True),

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from tests.channels.sketch import X, conv, places, reasons, sketch, widths
-from tests.micro.case import Micro
 from torch import nn
 
 from convslim import make_plan, remove, trace
 from convslim.channels.rules import RULES
 from convslim.channels.rules.elementwise import pointwise
+from convslim.conformance.case import Micro
 from convslim.errors import VerificationError
 
 LIBRARY = torch.library.Library("convslim_rules", "DEF")

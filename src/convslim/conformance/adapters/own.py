@@ -14,21 +14,25 @@ from convslim.errors import ConvslimError
 
 def factory() -> Tool:
     """The adapter."""
-    return halve
+    return prune
 
 
-def halve(model: nn.Module, task: Task) -> Answer:
-    """Trace, score by L1, allocate the same share to every group, remove."""
+def prune(model: nn.Module, task: Task) -> Answer:
+    """Trace, and cut; an error that is meant for users is a refusal with its message as the reason."""
     try:
-        graph = trace(model, task.example)
-        reasons = _reasons(graph)
-        if not graph.prunable:
-            return Answer(None, refused=reasons)
-        scores = score(graph, model, "l1")
-        plan = allocate(graph, scores, {}, how="per-group", ratios={"*": task.share}, round_to=1)
-        small = remove(model, plan, task.example, graph=graph)
+        return cut_by_l1(trace(model, task.example), model, task)
     except ConvslimError as error:
         return Answer(None, refused={"": f"{type(error).__name__}: {error}"})
+
+
+def cut_by_l1(graph: ChannelGraph, model: nn.Module, task: Task) -> Answer:
+    """Score by the L1 norm, allocate the same share to every group, remove."""
+    reasons = _reasons(graph)
+    if not graph.prunable:
+        return Answer(None, refused=reasons)
+    scores = score(graph, model, "l1")
+    plan = allocate(graph, scores, {}, how="per-group", ratios={"*": task.share}, round_to=1)
+    small = remove(model, plan, task.example, graph=graph)
     return Answer(small, _approximations(graph, plan.removed), reasons)
 
 

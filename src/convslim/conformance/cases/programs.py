@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convslim.conformance.case import Case, Micro, conv_norm, head
+from convslim.conformance.case import Case, Micro, conv_norm, head, image
 
 
 @torch.library.custom_op("convslim_conformance::mystery", mutates_args=())
@@ -195,6 +195,7 @@ CASES = (
         "padding to a multiple of four, and a loop that runs as often as the size asks for",
         "a.conv",
         lambda: _pair(shape_dependent),
+        image(3, 15, 14),
     ),
     Case(
         "branch_on_width",

@@ -129,7 +129,7 @@ ALONG_CHANNELS: tuple[tuple[str, str, int, Callable[[Tensor], Tensor]], ...] = (
     ("cumsum", "running sums over the channels", 16, lambda x: x.cumsum(1)),
     ("normalize_l2", "channels divided by their length", 16, lambda x: F.normalize(x, dim=1)),
     ("sum_channels", "the sum of the channels", 1, lambda x: x.sum(1, keepdim=True)),
-    ("max_channels", "the maximum of the channels", 1, lambda x: x.amax(1, keepdim=True)),
+    ("max_channels", "the maximum of channels that are mostly negative", 1, lambda x: (x - 4).amax(1, keepdim=True)),
     ("argmax_channels", "the index of the largest channel", 1, lambda x: x.argmax(1, keepdim=True).float()),
     ("variance_channels", "the variance over the channels", 1, lambda x: x.var(1, keepdim=True)),
     ("sort_channels", "channels sorted by value", 16, lambda x: x.sort(1).values),

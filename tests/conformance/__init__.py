@@ -1,0 +1,1 @@
+"""The referee, its adapters and its command."""
