@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convslim.channels.graph import ChannelGroup
 from convslim.criteria.criterion import Criterion
-from convslim.criteria.weights import filters
+from convslim.criteria.weights import filter_norms
 
 
 def l1() -> Criterion:
@@ -26,5 +26,5 @@ def l1() -> Criterion:
 
 
 def _score(group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: object) -> Tensor | None:
-    norms = [torch.linalg.vector_norm(weights, 1, dim=1, dtype=torch.float64) for weights in filters(group, tensors)]
+    norms = filter_norms(group, tensors, 1)
     return torch.stack(norms).sum(0) if norms else None
