@@ -41,6 +41,24 @@ def cut_normalized(model: Any, task: Task, approximate: str = "") -> Answer:
     return Answer(model, approximate)
 
 
+def cut_heads(model: Any, task: Task, approximate: str = "") -> Answer:
+    """Cut the case `library_heads`, 6 of 8 channels of both heads, whose scale is computed from their number."""
+    kept, attention = [0, 1, 3, 4, 5, 7, 8, 10, 11, 12, 13, 15], model.attention
+    three = [part * 16 + channel for part in range(3) for channel in kept]
+    for name in ("weight", "bias"):
+        slice_(model.a.norm, 0, kept, name)
+        slice_(attention, 0, three, f"in_proj_{name}")
+        slice_(attention.out_proj, 0, kept, name)
+    slice_(model.a.conv, 0, kept)
+    model.a.norm.running_mean, model.a.norm.running_var = model.a.norm.running_mean[kept], model.a.norm.running_var[kept]
+    slice_(attention, 1, kept, "in_proj_weight")
+    slice_(attention.out_proj, 1, kept)
+    attention.embed_dim = attention.kdim = attention.vdim = 12
+    attention.head_dim = 6
+    slice_(model.head, 1, kept)
+    return Answer(model, approximate)
+
+
 def other_channels(model: nn.Module, task: Task) -> Answer:
     return Answer(cut_a(model, columns=[*range(12)]))
 
@@ -114,6 +132,12 @@ def test_plain(name: str) -> None:
 @pytest.mark.parametrize(("said", "verdict"), [("statistics", Verdict.APPROXIMATE), ("", Verdict.UNDECLARED)])
 def test_normalization_over_what_is_left_must_be_said(said: str, verdict: Verdict) -> None:
     judgment = judge(TABLE["layer_norm_2d"], lambda model, task: cut_normalized(model, task, said))
+    assert judgment.verdict is verdict, judgment
+
+
+@pytest.mark.parametrize(("said", "verdict"), [("scale", Verdict.APPROXIMATE), ("", Verdict.UNDECLARED)])
+def test_a_scale_that_one_fused_operation_computes_from_the_width_is_known(said: str, verdict: Verdict) -> None:
+    judgment = judge(TABLE["library_heads"], lambda model, task: cut_heads(model, task, said))
     assert judgment.verdict is verdict, judgment
 
 

@@ -150,6 +150,18 @@ def test_writing_into_slices_is_followed() -> None:
 
 
 @torch.no_grad()
+def test_a_new_tensor_of_another_one_s_shape_has_lost_nothing() -> None:
+    def run(net: Any, x: Tensor) -> Tensor:
+        total = torch.zeros_like(net.a(x))
+        total += net.c(x)
+        return total.sum(1)
+
+    model: Any = Micro(run, a=nn.Conv2d(3, 8, 3), b=nn.Conv2d(3, 5, 1), c=nn.Conv2d(3, 8, 3)).eval()
+    assert agree(model, model.c(INPUT).sum(1), renormalize=False)
+    assert agree(model, model.c(INPUT).sum(1), renormalize=True)
+
+
+@torch.no_grad()
 def test_numbers_of_the_smaller_model_scale_the_renormalized_run_only() -> None:
     def run(net: Any, x: Tensor) -> Tensor:
         x = net.a(x)

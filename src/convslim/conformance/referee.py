@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten
 
 from convslim.conformance.case import Case, Example, call, fresh
@@ -127,11 +128,12 @@ def _quietly(run: Callable[[], Any]) -> Any:
 
 @contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Fused attention hides what it does to the channels."""
+    """Fused attention hides what it does to the channels, and which scale it takes from their number."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 

@@ -9,7 +9,8 @@ tool; an operation says by its kind what removed channels mean to it:
 - **Statistics** over channels (means, variances, softmax, maxima) are different with zeros than without: a run that
   *renormalizes* takes them over what was kept, and takes factors that code computes from a width (the scale of an
   attention) from the smaller model's own run.
-- What moves elements, or handles each by itself, is computed as it stands.
+- What moves elements, or handles each by itself, is computed as it stands. New tensors that take no more than the
+  shape of another one have lost nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ SIZES = ["upsample_nearest2d", "upsample_bilinear2d", "_upsample_bilinear2d_aa",
 SPATIAL = frozenset([*POOLS, *POOLS_3D, *SIZES, "grid_sampler_2d", "native_batch_norm"])
 PRODUCTS = frozenset(["convolution", "mm", "bmm", "mv", "dot", "vdot", "addmm", "baddbmm"])
 SUMS = frozenset(["sum", "mean", "cumsum"])
+LIKE = ["zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like"]
+FACTORIES = frozenset([*LIKE, "new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"])
 
 Numbers = Sequence[tuple[str, tuple[float, ...]]]
 
@@ -117,6 +120,8 @@ class _Masked(TorchDispatchMode):
         kind = name.removeprefix("aten::").rstrip("_")
         if name == "aten::copy_":
             self.get(args[0]).copy_(self.get(args[1]))
+            return func(*args, **kwargs)
+        if kind in FACTORIES:
             return func(*args, **kwargs)
         if kind in MOVEMENTS:
             return self._move(func, args, kwargs)

@@ -30,7 +30,7 @@ def factory() -> Tool:
     except ImportError as error:
         raise ModelError("The tool 'torch-pruning' needs its package: pip install torch-pruning==1.6.1.") from error
 
-    def halve(model: nn.Module, task: Task) -> Answer:
+    def prune(model: nn.Module, task: Task) -> Answer:
         """Build the dependency graph, score by the L1 norm, prune every group."""
         model.requires_grad_(True)
         with torch.enable_grad(), warnings.catch_warnings():
@@ -46,7 +46,7 @@ def factory() -> Tool:
                 group.prune()
         return Answer(model)
 
-    return halve
+    return prune
 
 
 def _hints(model: nn.Module, task: Task) -> dict[str, Any]:
