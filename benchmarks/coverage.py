@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 
+import convslim
 from convslim.compat import import_optional
 from coverage_measure import measure
 from coverage_table import Row, render, verdict
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
         import_optional(package)  # once, for all the processes that branch off
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    load_both_ways()
     options.file.parent.mkdir(parents=True, exist_ok=True)
     known = read(options.file)
     specs = [spec for spec in chosen(options.only) if not options.found or _verdict(known, spec) in options.found]
@@ -71,6 +73,13 @@ def run(options: argparse.Namespace) -> None:
         counts[verdict(row)] += 1
         if spec not in known:
             print(f"{number:4} {spec:50} {line(row)}   {summary(counts)}", flush=True)
+
+
+def load_both_ways() -> None:
+    """What tracing and exporting load once per process is loaded before the networks' processes branch off."""
+    network, example = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)), torch.zeros(1, 3, 8, 8)
+    for way in ("class", "graph"):
+        convslim.trace(network, example, ways=(way,))
 
 
 def _verdict(known: dict[str, Row], spec: str) -> str:
