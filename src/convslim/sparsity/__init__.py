@@ -1,8 +1,32 @@
-"""Penalties that drive BatchNorm scales to zero while training."""
+"""What is put in and pressed on while training: penalties on BatchNorm scales, and modules that relate channels."""
 
+from convslim.sparsity.gfr import GlobalFeatureRelation
+from convslim.sparsity.gfr_attach import (
+    attach_relations_,
+    detach_relations_,
+    fold_relations_,
+    insert_relations_,
+)
+from convslim.sparsity.gfr_importance import Importance, relation_importance, relationship_factors
+from convslim.sparsity.gfr_places import Place, Relations
 from convslim.sparsity.penalty import Penalty
 from convslim.sparsity.proximal import Proximal
 from convslim.sparsity.scales import scale_strengths
 from convslim.sparsity.subgradient import Subgradient
 
-__all__ = ["Penalty", "Proximal", "Subgradient", "scale_strengths"]
+__all__ = [
+    "GlobalFeatureRelation",
+    "Importance",
+    "Penalty",
+    "Place",
+    "Proximal",
+    "Relations",
+    "Subgradient",
+    "attach_relations_",
+    "detach_relations_",
+    "fold_relations_",
+    "insert_relations_",
+    "relation_importance",
+    "relationship_factors",
+    "scale_strengths",
+]

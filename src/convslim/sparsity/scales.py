@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from convslim.channels.graph import ChannelGraph
+from convslim.channels.graph import ChannelGraph, ParamAxis
 from convslim.errors import ModelError
 
 
@@ -23,17 +23,11 @@ def scale_strengths(graph: ChannelGraph, model: nn.Module, strength: float) -> d
     Raises:
         ModelError: no prunable channel has a BatchNorm scale.
     """
-    scales = {
-        f"{name}.weight" if name else "weight": module.weight
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.affine
-    }
     strengths: dict[str, Tensor] = {}
-    for group in graph.prunable:
-        for axis in group.axes:
-            if axis.role == "scale" and axis.tensor in scales:
-                chosen = strengths.setdefault(axis.tensor, torch.zeros(scales[axis.tensor].shape))
-                chosen[torch.from_numpy(axis.index).flatten()] = strength
+    for axes in norms_of_prunable_channels(graph, model).values():
+        for axis in axes:
+            chosen = strengths.setdefault(axis.tensor, torch.zeros(graph.tensors[axis.tensor]))
+            chosen[torch.from_numpy(axis.index).flatten()] = strength
     if not strengths:
         raise ModelError(
             f"{type(model).__name__} has no BatchNorm scale on a prunable channel ({len(graph.prunable)} "
@@ -41,3 +35,25 @@ def scale_strengths(graph: ChannelGraph, model: nn.Module, strength: float) -> d
             "'l1' or 'fpgm'."
         )
     return strengths
+
+
+def norms_of_prunable_channels(graph: ChannelGraph, model: nn.Module) -> dict[str, list[ParamAxis]]:
+    """BatchNorms whose scale carries channels that may be removed, with the axes of these scales.
+
+    Args:
+        graph: trace of `model`.
+
+    Returns:
+        Module name → axes of its scale, one per group, in the order in which the forward pass meets the groups.
+    """
+    norms = {
+        f"{name}.weight" if name else "weight": name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.affine
+    }
+    found: dict[str, list[ParamAxis]] = {}
+    for group in graph.prunable:
+        for axis in group.axes:
+            if axis.role == "scale" and axis.tensor in norms:
+                found.setdefault(norms[axis.tensor], []).append(axis)
+    return found
