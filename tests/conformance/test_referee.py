@@ -50,7 +50,10 @@ def cut_heads(model: Any, task: Task, approximate: str = "") -> Answer:
         slice_(attention, 0, three, f"in_proj_{name}")
         slice_(attention.out_proj, 0, kept, name)
     slice_(model.a.conv, 0, kept)
-    model.a.norm.running_mean, model.a.norm.running_var = model.a.norm.running_mean[kept], model.a.norm.running_var[kept]
+    model.a.norm.running_mean, model.a.norm.running_var = (
+        model.a.norm.running_mean[kept],
+        model.a.norm.running_var[kept],
+    )
     slice_(attention, 1, kept, "in_proj_weight")
     slice_(attention.out_proj, 1, kept)
     attention.embed_dim = attention.kdim = attention.vdim = 12

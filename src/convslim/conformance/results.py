@@ -7,6 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Results:
 
     Attributes:
         judgments: By tool, then by case.
-        setting: Versions of Python and of the packages concerned.
+        setting: The day, and the versions of Python and of the packages concerned.
     """
 
     judgments: Mapping[str, Mapping[str, Judgment]]
@@ -73,8 +74,8 @@ class Results:
 
 
 def setting() -> dict[str, str]:
-    """Versions of what a run depends on."""
-    found = {"python": platform.python_version()}
+    """The day, and the versions of what a run depends on."""
+    found = {"date": date.today().isoformat(), "python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)

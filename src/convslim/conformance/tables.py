@@ -50,8 +50,12 @@ def summary(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """Versions, a table of families with counts, and a table of all cases."""
-    versions = ", ".join(f"{name} {number}" for name, number in results.setting.items())
-    parts = [f"{versions}.", *(_family_table(results, tool) for tool in results.judgments), _case_table(results)]
+    setting = ", ".join(f"{name} {value}" for name, value in results.setting.items())
+    parts = [
+        f"{setting[:1].upper()}{setting[1:]}.",
+        *(_family_table(results, tool) for tool in results.judgments),
+        _case_table(results),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
