@@ -23,6 +23,7 @@ from convslim.sparsity import (
     detach_relations_,
     fold_relations_,
     insert_relations_,
+    relations_in,
     relationship_factors,
 )
 from convslim.sparsity.gfr_attach import relation_at
@@ -40,7 +41,7 @@ def network() -> nn.Module:
 
 
 def attached(model: nn.Module, **options: Any) -> Relations:
-    return attach_relations_(model, trace(model, X), **options)
+    return attach_relations_(model, trace(model, X), **options)[0]
 
 
 def spread_(model: nn.Module, relations: Relations) -> None:
@@ -71,8 +72,10 @@ def test_untrained_modules_leave_without_a_trace():
     before, weights = facts(model), copy.deepcopy(model.state_dict())
     relations = attached(model)
     assert facts(model) != before
-    detach_relations_(model, relations)
+    assert relations_in(model) == relations
+    detach_relations_(model)
     assert facts(model) == before
+    assert relations_in(model) is None
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
@@ -83,7 +86,7 @@ def test_folded_network_is_the_one_with_constant_factors():
     for place in relations.places:
         nn.init.normal_(relation_at(model, place).excite.bias, std=2.0)
     with_modules = model(X)
-    fold_relations_(model, relations, relationship_factors(model, relations, [X]))
+    fold_relations_(model, relationship_factors(model, [X]))
     torch.testing.assert_close(model(X), with_modules)
     assert facts(model) == before
 
@@ -97,15 +100,15 @@ def test_copies_work_by_themselves_and_are_apart():
     expected = model(X)
     assert torch.equal(twin(X), expected)
     assert torch.equal(again(X), expected)
-    fold_relations_(model, relations, relationship_factors(model, relations, [X]))
+    fold_relations_(model, relationship_factors(model, [X]))
     assert torch.equal(twin(X), expected)
 
 
 def test_hooks_of_the_user_stay():
     model, seen = network(), []
     model.get_submodule("head_bn").register_forward_hook(lambda module, inputs, output: seen.append(1))
-    relations = attached(model)
-    detach_relations_(model, relations)
+    attached(model)
+    detach_relations_(model)
     seen.clear()
     model(X)
     assert seen == [1]
@@ -176,7 +179,7 @@ def test_an_activation_inside_of_the_norm_comes_after_the_module():
     assert torch.equal(model(X), before)
     nn.init.normal_(relation_at(model, relations.places[0]).excite.bias)
     with_modules = model(X)
-    fold_relations_(model, relations, relationship_factors(model, relations, [X]))
+    fold_relations_(model, relationship_factors(model, [X]))
     torch.testing.assert_close(model(X), with_modules)
 
 
@@ -184,9 +187,9 @@ def test_an_activation_in_the_norms_own_code_is_left_and_named():
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3), NormFunction(8), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
     ).eval()
-    relations = attached(model)
+    relations, left = attach_relations_(model, trace(model, X))
     assert [place.norm for place in relations.places] == ["3"]
-    assert "NormFunction" in relations.left["1"]
+    assert "NormFunction" in left["1"]
 
 
 def test_shared_parameters_are_left_alone():
@@ -212,7 +215,7 @@ def test_a_network_without_batch_normalization_is_refused():
         attached(model)
 
 
-@pytest.mark.parametrize("data", [None, {}, {"places": [{}], "reduction": 16, "left": {}}, {"places": 3}])
+@pytest.mark.parametrize("data", [None, {}, {"places": [{}], "reduction": 16}, {"places": 3}])
 def test_strange_records_are_refused(data: object):
     with pytest.raises(ArtifactError, match="where relation modules stand"):
         Relations.from_data(data)
@@ -225,7 +228,8 @@ def test_a_timm_network_with_activations_inside_of_its_norms():
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         before = model(x)
-        relations = attach_relations_(model, trace(model, x, ways=("class",)))
+        relations, left = attach_relations_(model, trace(model, x, ways=("class",)))
         assert any(place.before for place in relations.places)
-        assert not relations.left
+        assert not left
+        assert relations_in(model) == relations
         torch.testing.assert_close(model(x), before, rtol=0, atol=0)

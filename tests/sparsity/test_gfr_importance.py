@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from convslim.channels.trace import trace
 from convslim.criteria import Scores, score
-from convslim.errors import DataError, PlanError
+from convslim.errors import DataError, ModelError, PlanError
 from convslim.sparsity import Importance, attach_relations_, relation_importance, relationship_factors
 from convslim.sparsity.gfr_attach import relation_at
 
@@ -41,24 +41,24 @@ def scored(how: Importance, model: nn.Module, factors: dict[str, Tensor], weight
 
 def test_factors_are_means_over_all_images():
     model = network()
-    relations = attach_relations_(model, trace(model, X))
+    relations, _ = attach_relations_(model, trace(model, X))
     relation = relation_at(model, relations.places[0])
     with torch.no_grad():
         nn.init.zeros_(relation.excite.weight)  # then the norm's hook halves
         z = model[1](model[0](X)).mul(2).mean((2, 3))
         nn.init.normal_(relation.excite.weight)
         expected = torch.sigmoid(relation.excite(torch.relu(relation.squeeze(z)))).mean(0)
-    whole = relationship_factors(model, relations, [X])["1"]
-    parts = relationship_factors(model, relations, [X[:1], X[1:]])["1"]
+    whole = relationship_factors(model, [X])["1"]
+    parts = relationship_factors(model, [X[:1], X[1:]])["1"]
     torch.testing.assert_close(whole, expected.double(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-7)
 
 
 def test_measuring_leaves_the_model_alone():
     model = network().train()
-    relations = attach_relations_(model, trace(model, X))
+    relations, _ = attach_relations_(model, trace(model, X))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    relationship_factors(model, relations, [X])
+    relationship_factors(model, [X])
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(relation_at(model, place).excite._forward_hooks for place in relations.places)
@@ -66,9 +66,9 @@ def test_measuring_leaves_the_model_alone():
 
 def test_without_images_there_are_no_factors():
     model = network()
-    relations = attach_relations_(model, trace(model, X))
+    attach_relations_(model, trace(model, X))
     with pytest.raises(DataError, match="No image"):
-        relationship_factors(model, relations, [])
+        relationship_factors(model, [])
 
 
 def test_importances_are_their_formulas():
@@ -98,8 +98,8 @@ def test_only_the_product_is_blind_to_a_trade_between_factor_and_scale(how: Impo
 
 def test_inner_channels_of_the_modules_have_no_score():
     model = network()
-    relations = attach_relations_(model, trace(model, X))
-    factors = relationship_factors(model, relations, [X])
+    attach_relations_(model, trace(model, X))
+    factors = relationship_factors(model, [X])
     scores = scored("product", model, factors)
     assert sorted(scores.values) == ["0", "3"]
     assert sorted(scores.unscored) == ["1.gfr.squeeze", "4.gfr.squeeze"]
@@ -116,3 +116,8 @@ def test_unknown_importances_are_refused():
     _, factors, scales = factors_and_scales()
     with pytest.raises(PlanError, match="Did you mean 'product'"):
         relation_importance(factors, scales, "produkt")
+
+
+def test_a_network_without_modules_has_no_factors():
+    with pytest.raises(ModelError, match="Put them in and train first"):
+        relationship_factors(network(), [X])

@@ -6,6 +6,7 @@ from convslim.sparsity.gfr_attach import (
     detach_relations_,
     fold_relations_,
     insert_relations_,
+    relations_in,
 )
 from convslim.sparsity.gfr_importance import Importance, relation_importance, relationship_factors
 from convslim.sparsity.gfr_places import Place, Relations
@@ -27,6 +28,7 @@ __all__ = [
     "fold_relations_",
     "insert_relations_",
     "relation_importance",
+    "relations_in",
     "relationship_factors",
     "scale_strengths",
 ]

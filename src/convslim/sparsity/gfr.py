@@ -35,6 +35,7 @@ class GlobalFeatureRelation(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
+        self.reduction = reduction
         hidden = max(channels // reduction, _MIN_HIDDEN)
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from convslim.channels.graph import ChannelGraph
 from convslim.errors import ModelError
@@ -21,7 +22,9 @@ from convslim.sparsity.gfr_places import Place, Relations, find_places
 NAME = "gfr"
 
 
-def attach_relations_(model: nn.Module, graph: ChannelGraph, *, reduction: int = 16, seed: int = 0) -> Relations:
+def attach_relations_(
+    model: nn.Module, graph: ChannelGraph, *, reduction: int = 16, seed: int = 0
+) -> tuple[Relations, Mapping[str, str]]:
     """Put a relation module behind the BatchNorm of every channel that may be removed, before the activation.
 
     New modules halve every channel, so γ and β are doubled: the network gives bit for bit what it gave before.
@@ -33,7 +36,7 @@ def attach_relations_(model: nn.Module, graph: ChannelGraph, *, reduction: int =
         seed: Of W1; the global random state is left alone.
 
     Returns:
-        Where the modules stand.
+        Where the modules stand; and the BatchNorms of prunable channels that got none, with the reason.
 
     Raises:
         ModelError: There is no place, or the model has relation modules already.
@@ -42,19 +45,19 @@ def attach_relations_(model: nn.Module, graph: ChannelGraph, *, reduction: int =
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
     >>> x = torch.randn(2, 1, 8, 8)
     >>> before = net.eval()(x)
-    >>> relations = attach_relations_(net, trace(net, x))
+    >>> relations, left = attach_relations_(net, trace(net, x))
     >>> relations.places, torch.equal(net(x), before)
     ((Place(norm='1', host='1', before=False),), True)
-    >>> fold_relations_(net, relations, {"1": torch.full((4,), 0.5)})
+    >>> fold_relations_(net, {"1": torch.full((4,), 0.5)})
     >>> list(net[1].children()), torch.equal(net(x), before)
     ([], True)
     """
-    relations = find_places(model, graph, reduction)
+    places, left = find_places(model, graph)
+    relations = Relations(places, reduction)
     insert_relations_(model, relations, seed=seed)
-    factors = torch.tensor(1 / START)
-    for place in relations.places:
-        _scale_norm_(model.get_submodule(place.norm), factors)
-    return relations
+    for place in places:
+        _scale_norm_(model.get_submodule(place.norm), torch.tensor(1 / START))
+    return relations, left
 
 
 def insert_relations_(model: nn.Module, relations: Relations, *, seed: int = 0) -> nn.Module:
@@ -99,6 +102,26 @@ def _relate_input(host: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (host.get_submodule(NAME)(inputs[0]), *inputs[1:])
 
 
+def relations_in(model: nn.Module) -> Relations | None:
+    """Where relation modules stand in a network; None if there is none."""
+    modules = dict(model.named_modules())
+    hosts = [name for name, module in modules.items() if isinstance(getattr(module, NAME, None), GlobalFeatureRelation)]
+    if not hosts:
+        return None
+    places = [
+        Place(_norm_around(host, modules), host, _relate_input in modules[host]._forward_pre_hooks.values())
+        for host in hosts
+    ]
+    return Relations(tuple(places), relation_at(model, places[0]).reduction)
+
+
+def _norm_around(host: str, modules: Mapping[str, nn.Module]) -> str:
+    """The BatchNorm that is the host, or has it inside."""
+    while not isinstance(modules[host], _BatchNorm):
+        host = host.rpartition(".")[0]
+    return host
+
+
 def relation_at(model: nn.Module, place: Place) -> GlobalFeatureRelation:
     """The module that stands at a place."""
     relation = model.get_submodule(place.host).get_submodule(NAME)
@@ -106,23 +129,24 @@ def relation_at(model: nn.Module, place: Place) -> GlobalFeatureRelation:
     return relation
 
 
-def fold_relations_(model: nn.Module, relations: Relations, factors: Mapping[str, Tensor]) -> None:
+def fold_relations_(model: nn.Module, factors: Mapping[str, Tensor]) -> None:
     """Take the modules out and give one constant factor per channel to the BatchNorms: γ' = sr·γ, β' = sr·β.
 
     Args:
         model: Changed in place; its class, names and hooks are those from before the modules were put in.
-        relations: Where they stand.
         factors: sr of every channel by name of the BatchNorm, ``(num_features,)``, as
             :func:`~convslim.sparsity.relationship_factors` gives them.
     """
-    for place in relations.places:
+    found = relations_in(model)
+    for place in found.places if found else ():
         _remove_(model.get_submodule(place.host))
         _scale_norm_(model.get_submodule(place.norm), factors[place.norm])
 
 
-def detach_relations_(model: nn.Module, relations: Relations) -> None:
+def detach_relations_(model: nn.Module) -> None:
     """Take the modules out as if they were untrained: what :func:`attach_relations_` did is undone."""
-    fold_relations_(model, relations, {place.norm: torch.tensor(START) for place in relations.places})
+    found = relations_in(model)
+    fold_relations_(model, {place.norm: torch.tensor(START) for place in found.places} if found else {})
 
 
 def _remove_(host: nn.Module) -> None:

@@ -13,28 +13,33 @@ from convslim.channels.graph import ChannelGroup
 from convslim.channels.undisturbed import undisturbed
 from convslim.criteria.criterion import Criterion
 from convslim.criteria.weights import norm_scales, rows
-from convslim.errors import DataError, PlanError, nearest
-from convslim.sparsity.gfr_attach import relation_at
-from convslim.sparsity.gfr_places import Relations
+from convslim.errors import DataError, ModelError, PlanError, nearest
+from convslim.sparsity.gfr_attach import relation_at, relations_in
 
 Importance = Literal["product", "gamma", "sr", "weighted"]
 CITATION = "Publication CN112308213A, Hunan University"
 
 
-def relationship_factors(model: nn.Module, relations: Relations, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+def relationship_factors(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
     """sr_c: the mean of s_c over all images, in evaluation mode, in one pass.
 
     Args:
-        model: Left as found.
-        relations: Where its relation modules stand.
+        model: A network with relation modules, left as found.
         batches: Inputs for the network, some hundred images in all.
 
     Returns:
         Name of the BatchNorm → (num_features,) float64, each in (0, 1).
 
     Raises:
+        ModelError: The network has no relation modules.
         DataError: There is no image.
     """
+    relations = relations_in(model)
+    if relations is None:
+        raise ModelError(
+            f"{type(model).__name__} has no relation modules. Put them in and train first: step sparsify with gfr, or "
+            "attach_relations_."
+        )
     sums: dict[str, Tensor] = {}
     seen = dict.fromkeys((place.norm for place in relations.places), 0)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
@@ -38,12 +38,10 @@ class Relations:
     Attributes:
         places: Where they stand.
         reduction: As for :class:`~convslim.sparsity.gfr.GlobalFeatureRelation`.
-        left: BatchNorms of prunable channels that got none, and why.
     """
 
     places: tuple[Place, ...]
     reduction: int = 16
-    left: Mapping[str, str] = field(default_factory=dict)
 
     def to_data(self) -> dict[str, Any]:
         """As JSON values."""
@@ -58,7 +56,7 @@ class Relations:
         """
         try:
             places = tuple(Place(str(p["norm"]), str(p["host"]), bool(p["before"])) for p in data["places"])
-            return cls(places, int(data["reduction"]), dict(data["left"]))
+            return cls(places, int(data["reduction"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"This does not say where relation modules stand: {type(error).__name__}: {error}. "
@@ -66,10 +64,13 @@ class Relations:
             ) from error
 
 
-def find_places(model: nn.Module, graph: ChannelGraph, reduction: int = 16) -> Relations:
+def find_places(model: nn.Module, graph: ChannelGraph) -> tuple[tuple[Place, ...], dict[str, str]]:
     """The BatchNorms of prunable channels, found by the channels that their scales carry.
 
     Where a BatchNorm's own code goes on with an activation, the module stands before that.
+
+    Returns:
+        The places, and the BatchNorms that have none, with the reason.
 
     Raises:
         ModelError: There is no place, or the model is a graph, whose layers are not called as modules.
@@ -81,8 +82,10 @@ def find_places(model: nn.Module, graph: ChannelGraph, reduction: int = 16) -> R
         )
     modules = dict(model.named_modules())
     owners = Counter(id(held) for module in modules.values() for held in module.parameters(recurse=False))
-    places, left = [], {}
-    for name in norms_of_prunable_channels(graph, model):
+    places: list[Place] = []
+    left: dict[str, str] = {}
+    norms = norms_of_prunable_channels(graph, model)
+    for name in sorted(norms, key=list(modules).index):
         shared = any(owners[id(held)] > 1 for held in modules[name].parameters(recurse=False))
         found = "other layers share its parameters" if shared else _place(name, modules[name], graph)
         if isinstance(found, Place):
@@ -94,7 +97,7 @@ def find_places(model: nn.Module, graph: ChannelGraph, reduction: int = 16) -> R
             f"{type(model).__name__} has no place for a relation module: {len(graph.prunable)} prunable groups, "
             f"{len(left)} BatchNorms of theirs. Leave gfr out and prune by 'l1' or 'fpgm'."
         )
-    return Relations(tuple(places), reduction, left)
+    return tuple(places), left
 
 
 def _place(name: str, norm: nn.Module, graph: ChannelGraph) -> Place | str:
