@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from convslim import ChannelGraph, score, trace
 from convslim.channels.tape import named_tensors
 from convslim.conformance.case import Case, fresh
-from convslim.criteria import CRITERIA, Criterion, Scores
+from convslim.criteria import CRITERIA, ActivationCriterion, AnyCriterion, Criterion, Scores
 from convslim.criteria.fpgm import fpgm
 from convslim.criteria.l1 import l1
 from convslim.criteria.l2 import l2
@@ -41,7 +41,7 @@ def batches(case: Case) -> list[tuple[Any, Tensor]]:
     return [(case.example(2, seed), torch.zeros(2)) for seed in (3, 4)]
 
 
-def scored(case: Case, criterion: Criterion, model: nn.Module | None = None) -> Scores | None:
+def scored(case: Case, criterion: AnyCriterion, model: nn.Module | None = None) -> Scores | None:
     """Scores, or None where the criterion says with an error that it can score none of the groups."""
     graph = traced(case.name)
     try:
@@ -82,34 +82,64 @@ def test_which_groups_have_no_scores(name: str) -> None:
     if name == "bn_scale":
         assert len(results) - len(silent | partly) > len(results) / 2
     else:
-        assert silent == ({"custom_op"} if ALL[name].needs_gradients else set())
+        assert silent == ({"custom_op"} if getattr(ALL[name], "needs_gradients", False) else set())
         # One matrix that is used both ways reads the channels that it makes: it has no filters of its own.
         assert partly <= {"transposed_tie"}
+
+
+def orders_of(graph: ChannelGraph) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {group.name: torch.randperm(group.num_channels, generator=generator) for group in graph.prunable}
+
+
+def permuted(graph: ChannelGraph, tensors: dict[str, Tensor], orders: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same network with the channels of every group in another order."""
+    moved = dict(tensors)
+    for group in graph.prunable:
+        for axis in group.axes:
+            if axis.tensor in moved:
+                into, out_of = (torch.from_numpy(i).flatten() for i in (axis.index, axis.index[orders[group.name]]))
+                source = moved[axis.tensor]
+                moved[axis.tensor] = source.index_copy(axis.dim, into, source.index_select(axis.dim, out_of))
+    return moved
 
 
 @cases
 def test_scores_follow_permuted_channels(case: Case) -> None:
     """Weights whose channels are permuted have permuted scores; only chance does not look at the weights."""
+    graph = traced(case.name)
     tensors = {name: tensor.detach() for name, tensor in named_tensors(fresh(case)).items()}
     gradient = {name: torch.randn_like(tensor) for name, tensor in tensors.items() if tensor.is_floating_point()}
-    for group in traced(case.name).prunable:
-        order = torch.randperm(group.num_channels, generator=torch.Generator().manual_seed(1))
-        moved, moved_gradients = dict(tensors), dict(gradient)
-        for store in (moved, moved_gradients):
-            for axis in group.axes:
-                if axis.tensor in store:
-                    into, out_of = (torch.from_numpy(index).flatten() for index in (axis.index, axis.index[order]))
-                    source = store[axis.tensor]
-                    store[axis.tensor] = source.index_copy(axis.dim, into, source.index_select(axis.dim, out_of))
-        for name, criterion in ALL.items():
-            if name == "random":
-                continue
+    orders = orders_of(graph)
+    moved, moved_gradients = permuted(graph, tensors, orders), permuted(graph, gradient, orders)
+    for name, criterion in ALL.items():
+        if name == "random" or not isinstance(criterion, Criterion):
+            continue
+        for group in graph.prunable:
             before = criterion.function(group, tensors, gradient)
             after = criterion.function(group, moved, moved_gradients)
             if before is None or after is None:
                 assert before is after, name
                 continue
-            torch.testing.assert_close(after, before[order], rtol=1e-6, atol=1e-9, msg=name)
+            torch.testing.assert_close(after, before[orders[group.name]], rtol=1e-6, atol=1e-9, msg=name)
+
+
+@cases
+def test_scores_of_maps_follow_permuted_channels(case: Case) -> None:
+    graph, model = traced(case.name), fresh(case)
+    tensors = {name: tensor.detach() for name, tensor in named_tensors(model).items()}
+    orders = orders_of(graph)
+    for name, tensor in permuted(graph, tensors, orders).items():
+        tensors[name].copy_(tensor)
+    for name, criterion in ALL.items():
+        before, after = once(case.name, name), None
+        if isinstance(criterion, ActivationCriterion):
+            after = scored(case, criterion, model)
+        if before is None or after is None:
+            continue
+        for group, values in after.values.items():
+            expected = before.values[group][orders[group].numpy()]
+            np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-5, err_msg=f"{name} of {group}")
 
 
 def test_chance_does_not_look_at_the_weights() -> None:

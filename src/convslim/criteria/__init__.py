@@ -1,6 +1,7 @@
 """Which channels matter.
 
-A criterion is data in, data out. Its function has the signature
+A criterion is data in, data out. The function of one that looks at weights, and perhaps their gradients, has the
+signature
 
     (group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor] | None)
         -> Tensor | None
@@ -14,6 +15,9 @@ All criteria obey the same laws, and one test holds every entry of the table to 
 deterministic, the model left untouched, and equivariant – permute the channels and the scores permute with
 them.
 
+One that looks at feature maps, an :class:`ActivationCriterion`, sees those of every group while calibration images pass
+the network once, see :mod:`convslim.criteria.activations`.
+
 One more name, ``"reconstruction"``, is no such function: what a removal costs after refitting depends on the images and
 on the channels that went before, see :mod:`convslim.criteria.reconstruction`.
 
@@ -21,9 +25,22 @@ To add one, write a file like ``l1.py`` and pass the criterion to :func:`score`,
 :data:`CRITERIA`.
 """
 
+from convslim.criteria.activations import ActivationCriterion
 from convslim.criteria.criterion import Criterion, ScoreFunction
 from convslim.criteria.normalized import normalized
 from convslim.criteria.scores import Scores
-from convslim.criteria.scoring import CRITERIA, NAMES, score
+from convslim.criteria.scoring import score
+from convslim.criteria.table import CRITERIA, NAMES, AnyCriterion, named
 
-__all__ = ["CRITERIA", "NAMES", "Criterion", "ScoreFunction", "Scores", "normalized", "score"]
+__all__ = [
+    "CRITERIA",
+    "NAMES",
+    "ActivationCriterion",
+    "AnyCriterion",
+    "Criterion",
+    "ScoreFunction",
+    "Scores",
+    "named",
+    "normalized",
+    "score",
+]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from convslim.channels.graph import ChannelGroup
+from convslim.criteria.activations import ActivationCriterion
 from convslim.criteria.criterion import Criterion
 
+Kind = TypeVar("Kind", bound=Criterion | ActivationCriterion)
 
-def normalized(criterion: Criterion) -> Criterion:
+
+def normalized(criterion: Kind) -> Kind:
     """The same criterion with every group's scores divided by their mean over the group.
 
     ``I'_c = I_c / mean_j I_j``: a channel's importance relative to its own group. A global ranking of norms
@@ -22,13 +24,12 @@ def normalized(criterion: Criterion) -> Criterion:
     >>> normalized(l1()).name
     'normalized(l1)'
     """
-    inner = criterion.function
+    inner: Any = criterion.function  # of either kind: what goes in is handed on
 
-    def function(
-        group: ChannelGroup, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor] | None, /
-    ) -> Tensor | None:
-        scores = inner(group, tensors, gradients)
+    def function(*what: Any) -> Tensor | None:
+        scores = inner(*what)
         mean = scores.mean() if scores is not None else None
         return scores / mean if scores is not None and mean else scores
 
-    return replace(criterion, name=f"normalized({criterion.name})", function=function)
+    same: Any = function
+    return replace(criterion, name=f"normalized({criterion.name})", function=same)

@@ -1,10 +1,10 @@
-"""Scoring a whole model: the table of criteria, gradients for those that need them, and the checks."""
+"""Scoring a whole model: weights, gradients or feature maps for the criterion that needs them, and the checks."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,37 +15,21 @@ from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.channels.program.layers import CONSTANTS
 from convslim.channels.tape import named_tensors
 from convslim.criteria import reconstruction
-from convslim.criteria.bn_scale import bn_scale
+from convslim.criteria.activations import ActivationCriterion
 from convslim.criteria.criterion import Criterion
-from convslim.criteria.fpgm import fpgm
 from convslim.criteria.gradients import Loss, gradients
-from convslim.criteria.l1 import l1
-from convslim.criteria.l2 import l2
-from convslim.criteria.normalized import normalized
-from convslim.criteria.random import random
+from convslim.criteria.observing import observe
 from convslim.criteria.scores import Scores
-from convslim.criteria.taylor import taylor
-from convslim.errors import DataError, ModelError, PlanError, nearest
-
-CRITERIA: Final[Mapping[str, Criterion]] = {
-    "bn_scale": bn_scale(),
-    "l1": normalized(l1()),
-    "l2": normalized(l2()),
-    "fpgm": normalized(fpgm()),
-    "taylor": taylor(),
-    "random": random(),
-}
-"""The criteria by the names that recipes use, in a form that ranks channels across layers."""
-
-NAMES: Final = (*CRITERIA, reconstruction.NAME)
-"""All names that :func:`score` knows: one more looks at all layers at once."""
+from convslim.criteria.table import AnyCriterion, named
+from convslim.errors import DataError, ModelError, PlanError
 
 
 def score(
     graph: ChannelGraph,
     model: nn.Module,
-    criterion: str | Criterion,
+    criterion: str | AnyCriterion,
     *,
+    options: Mapping[str, Any] | None = None,
     batches: Iterable[tuple[Any, Any]] | None = None,
     loss: Loss | None = None,
     seed: int = 0,
@@ -54,20 +38,19 @@ def score(
 
     Args:
         graph: The model's channel graph.
-        model: The model, left as found; gradients are computed in evaluation mode, and frozen parameters have
-            them too.
+        model: The model, left as found; it runs in evaluation mode, and frozen parameters have gradients too.
         criterion: A name from :data:`NAMES`, or a criterion of your own.
-        batches: Pairs (inputs, targets) for criteria that need gradients, on the model's device;
-            ``"reconstruction"`` looks at the inputs only. Inputs are a
-            tensor, a tuple of positional or a dict of keyword arguments. The scores are the mean over
-            batches.
+        options: Of the named criterion, ``{"difference": "cosine"}``.
+        batches: Pairs (inputs, targets) on the model's device. Criteria that need gradients take their mean over
+            batches; those that look at feature maps, and ``"reconstruction"``, do not look at the targets. Inputs are a
+            tensor, a tuple of positional or a dict of keyword arguments.
         loss: ``loss(outputs, targets) -> scalar``; cross-entropy unless given.
         seed: Fixes criteria that draw random numbers.
 
     Raises:
-        PlanError: If there is no such criterion, or the graph is not this model's.
-        DataError: If the criterion needs gradients and there are no batches.
-        ModelError: If nothing can be scored, or the scores are not finite.
+        PlanError: If there is no such criterion or option, or the graph is not this model's.
+        DataError: If the criterion needs gradients or feature maps and there are no batches.
+        ModelError: If nothing can be scored, the model fails on a batch, or the scores are not finite.
 
     >>> from convslim.channels.trace import trace
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
@@ -76,22 +59,15 @@ def score(
     array([0.5 , 2.  , 1.  , 0.25])
     """
     tensors = named_tensors(model)
-    if criterion == reconstruction.NAME:
+    if criterion == reconstruction.NAME and not options:
         _check_model(graph, tensors)
         return reconstruction.error_curves(graph, model, [inputs for inputs, _ in batches or ()]).scores()
-    chosen = _find(criterion)
+    chosen = _find(criterion, options)
     _check_model(graph, tensors)
-    if chosen.needs_gradients:
-        per_batch = gradients(model, batches or (), loss or nn.functional.cross_entropy)
-        parts = [_score_groups(graph, chosen, tensors, batch, seed) for batch in per_batch]
+    if isinstance(chosen, ActivationCriterion):
+        values = _score_maps(graph, chosen, model, batches or ())
     else:
-        parts = [_score_groups(graph, chosen, tensors, None, seed)]
-    if not parts:
-        raise DataError(
-            f"Criterion {chosen.name!r} needs gradients, and no batch was given; "
-            "pass batches=[(inputs, targets), ...], a few hundred training samples in all."
-        )
-    values = {name: np.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
+        values = _score_tensors(graph, chosen, model, batches or (), loss, seed)
     unscored = tuple(group.name for group in graph.prunable if group.name not in values)
     if unscored and not values:
         raise ModelError(
@@ -101,14 +77,50 @@ def score(
     return Scores(chosen.name, graph.structure, values, unscored)
 
 
-def _find(criterion: str | Criterion) -> Criterion:
-    if isinstance(criterion, Criterion):
-        return criterion
-    if criterion not in CRITERIA:
+def _find(criterion: str | AnyCriterion, options: Mapping[str, Any] | None) -> AnyCriterion:
+    if isinstance(criterion, str):
+        return named(criterion, options)
+    if options:
         raise PlanError(
-            f"There is no criterion {criterion!r}; known are {', '.join(NAMES)}.{nearest(criterion, NAMES)}"
+            f"Options {', '.join(options)} were given beside the criterion {criterion.name!r}; they belong to names. "
+            "Give them to the function that makes the criterion."
         )
-    return CRITERIA[criterion]
+    return criterion
+
+
+def _score_maps(
+    graph: ChannelGraph, criterion: ActivationCriterion, model: nn.Module, batches: Iterable[tuple[Any, Any]]
+) -> dict[str, npt.NDArray[np.float64]]:
+    seen = observe(graph, model, criterion, (inputs for inputs, _ in batches))
+    values = {}
+    with torch.no_grad():
+        for group in graph.prunable:
+            scores = criterion.function(group, seen[group.name]) if group.name in seen else None
+            if scores is not None:
+                values[group.name] = _checked(scores, group, criterion)
+    return values
+
+
+def _score_tensors(
+    graph: ChannelGraph,
+    criterion: Criterion,
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    loss: Loss | None,
+    seed: int,
+) -> dict[str, npt.NDArray[np.float64]]:
+    tensors = named_tensors(model)
+    if criterion.needs_gradients:
+        per_batch = gradients(model, batches, loss or nn.functional.cross_entropy)
+        parts = [_score_groups(graph, criterion, tensors, batch, seed) for batch in per_batch]
+    else:
+        parts = [_score_groups(graph, criterion, tensors, None, seed)]
+    if not parts:
+        raise DataError(
+            f"Criterion {criterion.name!r} needs gradients, and no batch was given; "
+            "pass batches=[(inputs, targets), ...], a few hundred training samples in all."
+        )
+    return {name: np.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
 
 
 def _check_model(graph: ChannelGraph, tensors: Mapping[str, Tensor]) -> None:
@@ -145,7 +157,7 @@ def _seed_of(seed: int, name: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def _checked(scores: Tensor, group: ChannelGroup, criterion: Criterion) -> npt.NDArray[np.float64]:
+def _checked(scores: Tensor, group: ChannelGroup, criterion: AnyCriterion) -> npt.NDArray[np.float64]:
     values: npt.NDArray[np.float64] = scores.detach().cpu().double().numpy()
     if values.shape != (group.num_channels,):
         raise ModelError(
@@ -157,6 +169,6 @@ def _checked(scores: Tensor, group: ChannelGroup, criterion: Criterion) -> npt.N
         raise ModelError(
             f"Criterion {criterion.name!r} gave channel {wrong[0]} of group {group.name!r} the score "
             f"{values[wrong[0]]}, and scores must be finite. Look for NaN or infinite values in the weights "
-            f"of {', '.join(group.producers) or 'the model'}, or in the loss."
+            f"of {', '.join(group.producers) or 'the model'}, in the images, or in the loss."
         )
     return values
