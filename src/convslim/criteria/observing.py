@@ -129,4 +129,7 @@ class _Looking(Watching):
 
     def _show(self, result: bool, tensors: list[Tensor]) -> None:
         for key, place in self._places.get((self.index, result), ()):
-            self.found[key] = self._criterion.look(place.maps(tensors[place.position], self._num_images))
+            tensor = tensors[place.position]
+            if tensor.shape[place.dim] != place.size:  # images were counted among the channels
+                raise _OtherOperations
+            self.found[key] = self._criterion.look(place.maps(tensor, self._num_images))

@@ -10,11 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convslim.channels.graph import ChannelGraph, ChannelGroup
+from convslim.channels.graph import ChannelGraph
 from convslim.channels.labels import Vector
 from convslim.channels.probe import Evidence
-from convslim.channels.tape import TensorRef
-from convslim.channels.values import Value
+from convslim.channels.tape import OpCall, TensorRef
+from convslim.channels.values import Axes, Value
+
+_LAYOUTS = frozenset(
+    {"view", "_unsafe_view", "permute", "transpose", "t", "unsqueeze", "squeeze", "clone", "alias", "detach"}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +30,15 @@ class Place:
         position: Which of the operation's input tensors, or of its results.
         result: True for a result.
         dim: The dimension that carries the channels.
-        index: Their positions along it, ``(num_channels, multiplicity)``.
+        size: Its size, whatever the batch.
+        index: The channels' positions along it, ``(num_channels, multiplicity)``.
     """
 
     call: int
     position: int
     result: bool
     dim: int
+    size: int
     index: npt.NDArray[np.int64]
 
     def maps(self, tensor: Tensor, num_images: int) -> Tensor:
@@ -58,9 +64,9 @@ def places(graph: ChannelGraph) -> dict[str, tuple[Place, ...]]:
     """Where to look at each prunable group, by group name; a group that is seen nowhere as a whole is left out.
 
     For every producer it is the first tensor made behind it that a mixing operation (convolution, matrix product)
-    reads: the map after normalization, activation, depthwise layers, pooling and sums. Coupled producers whose sum is
-    read share a place; those of a residual trunk have one each. A group without such a reader is looked at in the last
-    tensor that carries its channels.
+    reads, before it is flattened or permuted for that: the map after normalization, activation, depthwise layers,
+    pooling and sums. Coupled producers whose sum is read share a place; those of a residual trunk have one each. A
+    group without such a reader is looked at in the last tensor that carries its channels.
     """
     assert graph.evidence is not None, "a traced graph has evidence"
     walk = _Walk(graph, graph.evidence)
@@ -69,7 +75,7 @@ def places(graph: ChannelGraph) -> dict[str, tuple[Place, ...]]:
     for number, group in enumerate(graph.prunable):
         firsts = [_first_behind(producer, reads.get(number, ())) for producer in produced.get(number, ())]
         seen = {id(place): place for place in firsts if place is not None}
-        last = () if seen else tuple(walk.last(number, group))
+        last = () if seen else tuple(walk.last(number))
         if seen or last:
             found[group.name] = tuple(seen.values()) or last
     return found
@@ -93,7 +99,7 @@ class _Walk:
             classes = self._classes[self._labeler.seeds[axis.tensor][axis.dim][axis.index[:, 0]]]
             self._group[classes] = number
             self._channel[classes] = np.arange(group.num_channels)
-        self._maker = {out.id: call.index for call in self._tape.calls for out in call.outs}
+        self._maker = {out.id: call for call in self._tape.calls for out in call.outs}
         self._values: Mapping[int, Value] = {
             out.id: value
             for call, flow in zip(self._tape.calls, self._labeler.flows, strict=True)
@@ -107,10 +113,29 @@ class _Walk:
             for position, dim, labels in self._labeler.reads.get(call.index, ()):
                 ref = call.inputs[position]
                 if self._moves(ref):
-                    for group, index in self._indices(labels):
-                        place = Place(call.index, position, False, dim, index)
-                        found.setdefault(group, {}).setdefault(ref.id, (self._maker[ref.id], place))
+                    read = self._at(call, position, {dim: labels})
+                    before = self._at(*self._laid_out_before(call, position))
+                    for group, place in read.items():
+                        earlier = before.get(group, place)
+                        chosen = earlier if earlier.index.size <= place.index.size else place
+                        found.setdefault(group, {}).setdefault(ref.id, (self._maker[ref.id].index, chosen))
         return {group: list(by_tensor.values()) for group, by_tensor in found.items()}
+
+    def _laid_out_before(self, call: OpCall, position: int) -> tuple[OpCall, int, Axes]:
+        """Where the tensor is read before it is only laid out anew: the images may not come first any more."""
+        maker = self._maker.get(call.inputs[position].id)
+        while maker is not None and maker.name in _LAYOUTS and self._moves(maker.inputs[0]):
+            call, position = maker, 0
+            maker = self._maker.get(call.inputs[0].id)
+        return call, position, self._values[call.inputs[position].id].axes
+
+    def _at(self, call: OpCall, position: int, axes: Axes, result: bool = False) -> dict[int, Place]:
+        """The groups that a tensor carries as a whole."""
+        return {
+            group: Place(call.index, position, result, dim, len(labels), index)
+            for dim, labels in axes.items()
+            for group, index in self._indices(labels)
+        }
 
     def produced(self) -> dict[int, list[int]]:
         """By group, the calls that make its channels."""
@@ -121,16 +146,15 @@ class _Walk:
                 found.setdefault(int(group), {})[mark.call.index] = None
         return {group: list(calls) for group, calls in found.items()}
 
-    def last(self, number: int, group: ChannelGroup) -> Iterator[Place]:
+    def last(self, number: int) -> Iterator[Place]:
         """The last tensor that carries all channels of a group."""
         for call in reversed(self._tape.calls[: self._tape.compared]):
             for position, out in enumerate(call.outs):
                 axes = self._values[out.id].axes if self._moves(out) else {}
-                for dim, labels in axes.items():
-                    for found, index in self._indices(labels):
-                        if found == number:
-                            yield Place(call.index, position, True, dim, index)
-                            return
+                place = self._at(call, position, axes, result=True).get(number)
+                if place is not None:
+                    yield place
+                    return
 
     def _moves(self, ref: TensorRef) -> bool:
         """True for tensors that depend on the network's input."""
