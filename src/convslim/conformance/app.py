@@ -50,13 +50,14 @@ def conformance(
       python -m convslim.conformance --tool my_package.adapter:factory --json verdicts.json
     """
     try:
+        around = ("", "") if to_markdown is None else _around(to_markdown)  # before minutes are spent
         results = _run(tool, only, limit)
         Console().print(for_terminal(results))
         Console().print(summary(results), highlight=False, markup=False, soft_wrap=True)
         if json is not None:
             replace_text(json, results.to_json())
         if to_markdown is not None:
-            _write_markdown(to_markdown, markdown(results))
+            replace_text(to_markdown, markdown(results).join(around))
     except ConvslimError as error:
         Console(stderr=True).print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
@@ -81,8 +82,8 @@ def _judge(spec: str, cases: list[Case], limit: float, progress: Progress) -> di
     return judgments
 
 
-def _write_markdown(path: Path, text: str) -> None:
-    """Replace what stands between the marks of a page, or write a file of its own."""
+def _around(path: Path) -> tuple[str, str]:
+    """What stands before and behind the tables of a page; nothing if there is no such file yet."""
     try:
         page = path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -91,4 +92,4 @@ def _write_markdown(path: Path, text: str) -> None:
     _, end, after = rest.partition(END)
     if page and not end:
         raise ArtifactError(f"{path} has no lines {BEGIN} and {END}, between which the tables would go.")
-    replace_text(path, f"{before}{begin}\n{text}\n{end}{after}" if page else text)
+    return (f"{before}{begin}\n", f"\n{end}{after}") if page else ("", "")

@@ -49,14 +49,10 @@ def summary(results: Results) -> str:
 
 
 def markdown(results: Results) -> str:
-    """Versions, a table of families with counts, and a table of all cases."""
+    """Day and versions, a table of families with counts, and a table of all cases."""
     setting = ", ".join(f"{name} {value}" for name, value in results.setting.items())
-    parts = [
-        f"{setting[:1].upper()}{setting[1:]}.",
-        *(_family_table(results, tool) for tool in results.judgments),
-        _case_table(results),
-    ]
-    return "\n\n".join(parts) + "\n"
+    families = [_family_table(results, tool) for tool in results.judgments]
+    return "\n\n".join([f"{setting[:1].upper()}{setting[1:]}.", *families, _case_table(results)]) + "\n"
 
 
 def _family_table(results: Results, tool: str) -> str:
