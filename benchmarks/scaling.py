@@ -5,6 +5,7 @@ what is large in practice. All run in one process, one after the other, on one t
 
     python benchmarks/scaling.py                       # the table, and benchmarks/scaling.svg
     python benchmarks/scaling.py --only chain
+    python benchmarks/scaling.py --redraw benchmarks/README.md     # the picture alone, from the table there
 """
 
 from __future__ import annotations
@@ -127,6 +128,41 @@ def line(row: Row) -> str:
     return f"| {name} | {row.layers:,} | {row.channels:,} | {seconds} | **{each:.2f}** |"
 
 
+COLORS = {"chain": "#2563eb", "fan": "#d97706"}
+
+
+def labels(dots: list[tuple[str, float, float]]) -> list[str]:
+    """A name beside every dot, at the first place where it covers no dot and no other name."""
+    taken = [(x - 6, y - 6, x + 6, y + 6) for _, x, y in dots]
+    texts = []
+    for name, x, y in dots:
+        width = 6.6 * len(name)
+        lefts = [(x - 8 - width, y - 10), (x + 9, y + 4), (x - 9 - width, y + 4), (x - width / 2, y + 20)]
+        places = [(left, base, left + width, base - 11) for left, base in lefts if left >= 0]
+        free = [place for place in places if not any(_overlap(place, other) for other in taken)]
+        left, base, right, top = (free or places)[0]
+        taken.append((left, top, right, base))
+        texts.append(f'<text x="{left:.1f}" y="{base:.1f}" fill="{COLORS.get(name, "#111")}">{name}</text>')
+    return texts
+
+
+def _overlap(text: tuple[float, ...], box: tuple[float, ...]) -> bool:
+    left, base, right, top = text
+    return left < box[2] and box[0] < right and top < box[3] and box[1] < base
+
+
+def read_rows(text: str) -> list[Row]:
+    """The rows of a table that :func:`line` wrote, to draw them anew."""
+    found = {(subject.family, subject.size): subject for subject in subjects()}
+    rows = []
+    for each in text.splitlines():
+        cells = [cell.strip().replace(",", "") for cell in each.split("|")[1:-1]]
+        if len(cells) == 10 and tuple(cells[:2]) in found:
+            forward, *steps = map(float, cells[4:9])
+            rows.append(Row(found[cells[0], cells[1]], int(cells[2]), int(cells[3]), forward, tuple(steps)))
+    return rows
+
+
 def picture(rows: list[Row]) -> str:
     """Seconds against layers, both logarithmic, with a line of slope one to compare with."""
     across = [math.log10(row.layers) for row in rows]
@@ -137,31 +173,26 @@ def picture(rows: list[Row]) -> str:
     def place(x: float, y: float) -> tuple[float, float]:
         return 60 + 500 * (x - left) / spans[0], 320 - 290 * (y - low) / spans[1]
 
-    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 370" font-family="sans-serif" font-size="12">']
-    parts.append('<rect width="600" height="370" fill="#fff"/>')
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 610 370" font-family="sans-serif" font-size="12">']
+    parts.append('<rect width="610" height="370" fill="#fff"/>')
     for step in range(spans[0] + 1):
         x, _ = place(left + step, low)
-        parts.append(
-            f'<path d="M{x:.1f} 30V320" stroke="#ddd"/><text x="{x:.1f}" y="338">{10 ** (left + step):,}</text>'
-        )
+        label = f'<text x="{x:.1f}" y="338" text-anchor="middle">{10 ** (left + step):,}</text>'
+        parts.append(f'<path d="M{x:.1f} 30V320" stroke="#ddd"/>{label}')
     for step in range(spans[1] + 1):
         _, y = place(left, low + step)
         parts.append(
             f'<path d="M60 {y:.1f}H560" stroke="#ddd"/><text x="8" y="{y:.1f}">{10.0 ** (low + step):g} s</text>'
         )
     shift = min(y - x for x, y in zip(across, up, strict=True))
-    start, end = place(min(across), min(across) + shift), place(max(across), max(across) + shift)
+    begin = max(min(across), low - shift)
+    start, end = place(begin, begin + shift), place(max(across), max(across) + shift)
     parts.append(
         f'<path d="M{start[0]:.1f} {start[1]:.1f}L{end[0]:.1f} {end[1]:.1f}" stroke="#999" stroke-dasharray="4"/>'
     )
-    colors = {"chain": "#2563eb", "fan": "#d97706"}
-    for row, x, y in zip(rows, across, up, strict=True):
-        px, py = place(x, y)
-        color = colors.get(row.subject.family, "#111")
-        parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="{color}"/>')
-        parts.append(
-            f'<text x="{px - 8:.1f}" y="{py - 10:.1f}" text-anchor="end" fill="{color}">{row.subject.family}</text>'
-        )
+    dots = [(row.subject.family, *place(x, y)) for row, x, y in zip(rows, across, up, strict=True)]
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{COLORS.get(name, "#111")}"/>' for name, x, y in dots]
+    parts += labels(dots)
     parts.append('<text x="300" y="362" text-anchor="middle">layers (dashed: proportional)</text>')
     parts.append('<text x="8" y="18">trace + score + allocate + remove and prove</text></svg>')
     return "\n".join(parts) + "\n"
@@ -171,7 +202,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time the channel engine on networks of growing size.")
     parser.add_argument("--only", default="", help="run the families whose name contains this")
     parser.add_argument("--picture", type=Path, default=Path(__file__).with_suffix(".svg"))
+    parser.add_argument("--redraw", type=Path, help="measure nothing: draw the table of this page")
     options = parser.parse_args()
+    if options.redraw:
+        options.picture.write_text(picture(read_rows(options.redraw.read_text(encoding="utf-8"))), encoding="utf-8")
+        return
     torch.set_num_threads(1)
     print(HEAD, flush=True)
     rows = []
