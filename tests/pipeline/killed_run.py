@@ -1,4 +1,4 @@
-"""Run by `test_resume.py`: carry the tiny recipe out, and be killed when a file is flushed for the n-th time."""
+"""Run by tests: carry the tiny recipe out, or another, and be killed when a file is flushed for the n-th time."""
 
 from __future__ import annotations
 
@@ -25,5 +25,6 @@ def fsync_or_die(descriptor: Any) -> None:
 
 if __name__ == "__main__":
     vars(os)["fsync"] = fsync_or_die
-    run(load_recipe(Path(__file__).with_name("tiny.yaml")), sys.argv[1], quiet=True)
+    recipe = sys.argv[3] if len(sys.argv) > 3 else Path(__file__).with_name("tiny.yaml")
+    run(load_recipe(recipe), sys.argv[1], quiet=True)
     sys.stdout.write(f"{flushed} flushes\n")

@@ -14,14 +14,14 @@ from convslim.pipeline.steps.prune import PruneStep, traced
 def test_the_step_says_what_may_be_cut(ways, way):
     state = SimpleNamespace(model=split().eval(), plan=None)
     config = PruneStep(budget={"macs": 0.5}, ways=ways)
-    assert traced(config, state, SimpleNamespace(example_input=X)).way == way
+    assert traced(config, state.model, state, SimpleNamespace(example_input=X)).way == way
 
 
 def test_what_was_cut_in_its_class_stays_in_its_class():
     model = split().eval()
     plan = convslim.make_plan(convslim.trace(model, X, ways=("class",)), {"b": [0, 1, 2]})
     state = SimpleNamespace(model=convslim.remove(model, plan, X), plan=plan)
-    graph = traced(PruneStep(budget={"macs": 0.5}), state, SimpleNamespace(example_input=X))
+    graph = traced(PruneStep(budget={"macs": 0.5}), state.model, state, SimpleNamespace(example_input=X))
     assert graph.way == "class"
     assert plan.then(convslim.make_plan(graph, {"b": [0, 2]})).kept["b"] == (0, 2)
 

@@ -1,7 +1,8 @@
 """The folder of a run: which steps are finished, what they left, and who may write.
 
     recipe.json              the recipe with all defaults filled in
-    steps/02-train/          a finished step: result.json, model/ if the network changed, metrics.jsonl
+    steps/02-train/          a finished step: result.json, model/ if the network changed, metrics.jsonl;
+                             gfr.json if the network has relation modules; uncut/ if a changed network was cut
     steps/.02-train/         the step in work, with its training checkpoint
     record.json  model/      the record and the network of the whole run
 
@@ -25,10 +26,12 @@ from convslim.errors import ArtifactError, RecipeError
 from convslim.files import replace_text
 from convslim.pipeline.state import Outcome, State
 from convslim.report import StepRecord
+from convslim.sparsity import Relations, insert_relations_, relations_in
 from convslim.surgery.artifact import load, save
 from convslim.surgery.plan import PruningPlan
 from convslim.train.history import CHECKPOINT
 
+RELATIONS, UNCUT = "gfr.json", "uncut"
 RECIPE, RECORD, RESULT, MODEL, STEPS, LOCK = (
     "recipe.json",
     "record.json",
@@ -115,6 +118,11 @@ class RunFolder:
         work, finished = self.work(number, kind), self.finished(number, kind)
         if outcome.model is not None:
             save(outcome.model, work / MODEL, plan=plan)
+            relations = relations_in(outcome.model)
+            if relations is not None:
+                replace_text(work / RELATIONS, json.dumps(relations.to_data()))
+        if outcome.uncut is not None:
+            save(outcome.uncut, work / UNCUT)
         text = record.model_dump_json(indent=2) + "\n"
         replace_text(work / RESULT, text)
         try:
@@ -140,7 +148,15 @@ class RunFolder:
             return before, record
         plan_file = finished / MODEL / "plan.json"
         plan = PruningPlan.load(plan_file) if plan_file.exists() else None
-        return State(load(finished / MODEL, factory), plan), record
+        uncut = load(finished / UNCUT, factory) if (finished / UNCUT).exists() else None
+        return State(load(finished / MODEL, self._with_relations(finished, factory)), plan, uncut), record
+
+    def _with_relations(self, finished: Path, factory: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+        """The factory of a network that has relation modules if the step's network had some."""
+        if not (finished / RELATIONS).exists():
+            return factory
+        relations = Relations.from_data(self._read_json(finished / RELATIONS))
+        return lambda: insert_relations_(factory(), relations)
 
     def _clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""

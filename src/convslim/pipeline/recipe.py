@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from convslim.pipeline.source_lines import read_yaml
 from convslim.pipeline.state import StepConfig
 from convslim.pipeline.steps import STEPS
 from convslim.pipeline.steps.evaluate import EvaluateStep
+from convslim.pipeline.steps.schedule import written_out
 
 SEEDS_PER_RECIPE = 1000
 
@@ -125,7 +126,7 @@ def parse_recipe(
     steps = data.get("steps")
     if not isinstance(steps, list) or not steps:
         raise RecipeError(f"{name}: a recipe needs 'steps', a list such as [{{train: {{epochs: 3}}}}].")
-    parsed = tuple(reader.step(number, item) for number, item in enumerate(steps))
+    parsed = tuple(step for number, item in enumerate(steps) for step in reader.steps(number, item))
     recipe: Recipe = reader.validate(Recipe, {**data, "steps": parsed}, ())
     return recipe
 
@@ -137,7 +138,8 @@ class _Reader:
         self.name = name
         self.lines = lines
 
-    def step(self, number: int, item: Any) -> RecipeStep:
+    def steps(self, number: int, item: Any) -> Iterator[RecipeStep]:
+        """The step, or the rounds of the schedule that it has."""
         if isinstance(item, str):
             item = {item: {}}
         if not isinstance(item, dict) or len(item) != 1:
@@ -151,9 +153,9 @@ class _Reader:
                 f"{self._place(('steps', number))}: there is no step '{kind}'; known are {', '.join(STEPS)}."
                 f"{nearest(str(kind), STEPS)}"
             )
-        config = {} if config is None else config
-        path = ("steps", number, kind)
-        return RecipeStep.model_construct(kind=kind, config=self.validate(STEPS[kind].config, config, path))
+        for each, its_config, inner in written_out(kind, {} if config is None else config):
+            path = ("steps", number, kind, *inner)
+            yield RecipeStep.model_construct(kind=each, config=self.validate(STEPS[each].config, its_config, path))
 
     def validate(self, schema: type[BaseModel], data: Any, path: tuple[str | int, ...]) -> Any:
         try:

@@ -22,7 +22,8 @@ from convslim.pipeline.recipe import Recipe, RecipeStep, expand
 from convslim.pipeline.state import Context, Outcome, State
 from convslim.pipeline.steps import STEPS
 from convslim.pipeline.steps.evaluate import measure
-from convslim.pipeline.steps.prune import PruneStep, decide, traced
+from convslim.pipeline.steps.order import check_order
+from convslim.pipeline.steps.prune import PruneStep, check
 from convslim.report import Machine, RunRecord, StepRecord, versions
 from convslim.surgery.artifact import save
 from convslim.surgery.weights import load_weights
@@ -74,10 +75,11 @@ def run(
             base_macs=base.macs,
             base_params=base.params,
         )
-        _check_budget(recipe, folder, state, source)
+        _check(recipe, folder, state, source)
         for number, step in enumerate(recipe.steps, start=1):
             if not folder.finished(number, step.kind).exists():
                 context = _context(folder, number, step, source, original, primary, quiet)
+                context = replace(context, finished=record.steps)
                 _carry_out(recipe, folder, number, step, state, context)
                 barrier()
             before = state
@@ -176,17 +178,20 @@ def _after(state: State, outcome: Outcome) -> State:
 
 
 def _uncut(before: State, after: State) -> nn.Module | None:
-    """The network before the first cut, from that cut on."""
-    return before.model if before.plan is None and after.plan is not None else before.uncut
+    """The network that the first cut found, from that cut on."""
+    if before.plan is None and after.plan is not None:
+        return after.uncut or before.model
+    return before.uncut
 
 
-def _check_budget(recipe: Recipe, folder: RunFolder, state: State, source: DataSource) -> None:
+def _check(recipe: Recipe, folder: RunFolder, state: State, source: DataSource) -> None:
     """Meet a budget out of reach, or a pattern that matches nothing, before the hours of training before it."""
+    check_order([(step.kind, step.config) for step in recipe.steps])
     for number, step in enumerate(recipe.steps, start=1):
         if isinstance(step.config, PruneStep) and not folder.finished(number, step.kind).exists():
             context = _context(folder, number, step, source, lambda: state.model, True, True)
             try:
-                decide(step.config, traced(step.config, state, context), state.model, context)
+                check(step.config, state, context)
             except ConvslimError as error:
                 raise type(error)(f"Step {number} ({step.kind}): {error}") from error
             return

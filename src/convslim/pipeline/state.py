@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from convslim.data import DataSource
-from convslim.report import LatencyRecord
+from convslim.report import LatencyRecord, StepRecord
 from convslim.surgery.plan import PruningPlan
 from convslim.train import Metrics
 
@@ -44,6 +44,7 @@ class Context:
         original: builds the network as it was before the first step, with its weights.
         out: the run's folder.
         work: folder of this step, kept when the run is killed and the step starts again.
+        finished: the records of the steps before this one.
         primary: False in all processes under `torchrun` but the first, which alone writes files.
         quiet: draw no progress bars.
     """
@@ -53,6 +54,7 @@ class Context:
     original: Callable[[], nn.Module]
     out: Path
     work: Path
+    finished: tuple[StepRecord, ...] = ()
     primary: bool = True
     quiet: bool = False
 
@@ -61,12 +63,14 @@ class Context:
 class Outcome:
     """What a step gave.
 
-    `model` is `None` where the step leaves the network as it is; `plan` is the step's own cut of it. `metrics`
-    are the step's own evaluation; a step that changes the network and gives none is evaluated by the run.
+    `model` is `None` where the step leaves the network as it is; `plan` is the step's own cut of it, and `uncut` what
+    was cut, where that is not the network that the step got. `metrics` are the step's own evaluation; a step that
+    changes the network and gives none is evaluated by the run.
     """
 
     model: nn.Module | None = None
     plan: PruningPlan | None = None
+    uncut: nn.Module | None = None
     metrics: Metrics | None = None
     latency: tuple[LatencyRecord, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -5,20 +5,25 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import nn
 
 from convslim.allocate import Allocation, solve
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
-from convslim.criteria import NAMES, score
-from convslim.errors import nearest
+from convslim.criteria import NAMES, Scores, named, score
+from convslim.data import Batches
+from convslim.errors import PlanError, nearest
+from convslim.measure.cost import cost
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
+from convslim.pipeline.steps.gfr import GFR, Subject, gfr_options, plan_without_relations, related
+from convslim.pipeline.steps.schedule import Schedule
+from convslim.sparsity import relations_in
 from convslim.surgery import PruningPlan, carry_out, fold_
 
 
 class Budget(StepConfig):
-    """What may remain: a fraction of the network before this step (float), or an absolute number (int)."""
+    """What may remain: a fraction of the network before this step or schedule (float), or an absolute number (int)."""
 
     macs: int | float | None = None
     params: int | float | None = None
@@ -43,7 +48,8 @@ class Budget(StepConfig):
 
 
 class PruneStep(StepConfig):
-    """What to cut; `num_batches` and `batch_size` are for criteria that look at training images.
+    """What to cut; `num_batches` and `batch_size` are for criteria that look at training images, `options` for those
+    that have some. With a `schedule` the step stands for several rounds.
 
     `fold` adds what removed channels with a BatchNorm scale of exactly zero sent on to their consumers' bias. `ways`
     says what may be cut: the model's `class`, or a `graph` of it where numbers in its code hold channels back.
@@ -51,7 +57,9 @@ class PruneStep(StepConfig):
     """
 
     criterion: str = "bn_scale"
+    options: dict[str, Any] = Field(default_factory=dict)
     budget: Budget
+    schedule: Schedule | None = None
     allocation: Literal["global", "uniform", "reconstruction", "per-group"] = "global"
     ratios: dict[str, float] = Field(default_factory=dict)
     round_to: int = Field(default=8, ge=1)
@@ -68,21 +76,42 @@ class PruneStep(StepConfig):
     @field_validator("criterion")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in NAMES:
-            raise ValueError(f"there is no criterion {name!r}; known are {', '.join(NAMES)}.{nearest(name, NAMES)}")
+        known = (*NAMES, GFR)
+        if name not in known:
+            raise ValueError(f"there is no criterion {name!r}; known are {', '.join(known)}.{nearest(name, known)}")
         return name
+
+    @field_validator("options")
+    @classmethod
+    def _fitting(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        criterion = info.data.get("criterion")  # absent if it is wrong itself
+        try:
+            if criterion == GFR:
+                gfr_options(options)
+            elif options and criterion is not None:
+                named(criterion, options)
+        except PlanError as error:
+            raise ValueError(str(error)) from error
+        return options
+
+    @property
+    def last(self) -> bool:
+        """False if more rounds of the schedule follow."""
+        return self.schedule is None or self.schedule.round in (None, self.schedule.cuts)
 
 
 def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
     """Remove channels; the smaller network is proven equal to the masked one before it is handed on."""
-    graph = traced(config, state, context)
-    solution = decide(config, graph, state.model, context)
-    removal = carry_out(state.model, solution.plan, context.example_input, graph=graph)
+    subject = _subject(config, state, context)
+    graph = traced(config, subject.model, state, context)
+    scores = _scores(config, subject, graph, context)
+    solution = decide(config, graph, scores, _limits(config, subject.model, context))
+    removal = carry_out(subject.model, solution.plan, context.example_input, graph=graph)
     details = {
         "way": graph.way,
         "way_reason": graph.way_reason,
         "certificate": asdict(removal.certificate),
-        "folded": _fold_(removal.model, config, solution.plan, graph, state, context),
+        "folded": _fold_(removal.model, config, solution.plan, graph, subject.model, context),
         "macs_before": solution.original_macs,
         "params_before": solution.original_params,
         "threshold": solution.threshold,
@@ -92,41 +121,83 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
             group.name: [str(pin) for pin in group.approximations] for group in graph.prunable if not group.exact
         },
         "pinned": {group.name: [str(pin) for pin in group.pins] for group in graph.groups if group.pins},
+        **subject.details,
     }
-    return Outcome(model=removal.model, plan=solution.plan, details=details)
+    plan = solution.plan
+    if relations_in(subject.model) is not None:
+        plan = plan_without_relations(subject.model, plan, context.example_input, graph)
+    uncut = None if subject.model is state.model else subject.model
+    return Outcome(model=removal.model, plan=plan, uncut=uncut, details=details)
 
 
-def traced(config: PruneStep, state: State, context: Context) -> ChannelGraph:
-    """The network's channels. What was once cut in its class stays in its class: one plan says how to get there."""
-    ways = config.ways if state.plan is None or state.plan.way == "graph" else ("class",)
-    return trace(state.model, context.example_input, ways=ways, approximate=config.approximate)
+def _subject(config: PruneStep, state: State, context: Context) -> Subject:
+    """The network to cut and the criterion to rank by."""
+    if config.criterion == GFR:
+        images = (inputs for inputs, _ in _batches(config, context))
+        return related(state.model, gfr_options(config.options), images, last=config.last)
+    criterion = named(config.criterion, config.options) if config.options else config.criterion
+    return Subject(state.model, state.model, criterion)
+
+
+def traced(config: PruneStep, model: nn.Module, state: State, context: Context) -> ChannelGraph:
+    """The network's channels. What was once cut in its class stays in its class: one plan says how to get there.
+
+    A network with relation modules stays in its class, too: as a graph it would have none that are called.
+    """
+    graphs = (state.plan is None or state.plan.way == "graph") and relations_in(model) is None
+    return trace(
+        model, context.example_input, ways=config.ways if graphs else ("class",), approximate=config.approximate
+    )
 
 
 def _fold_(
-    small: nn.Module, config: PruneStep, plan: PruningPlan, graph: ChannelGraph, state: State, context: Context
+    small: nn.Module, config: PruneStep, plan: PruningPlan, graph: ChannelGraph, model: nn.Module, context: Context
 ) -> dict[str, Any]:
     """Give constants of removed channels to their consumers; what was folded, and what was left and why."""
     if not config.fold:
         return {}
-    folding = fold_(small, state.model, plan, context.example_input, graph=graph)
+    folding = fold_(small, model, plan, context.example_input, graph=graph)
     return {"layers": [asdict(layer) for layer in folding.layers], "left": [list(pair) for pair in folding.left]}
 
 
-def decide(config: PruneStep, graph: ChannelGraph, model: nn.Module, context: Context) -> Allocation:
-    """Score every channel and solve for the budget.
+def _batches(config: PruneStep, context: Context) -> Batches:
+    split = context.source.holdout or context.source.train
+    return split.batches(config.batch_size, seed=config.seed, limit=config.num_batches * config.batch_size)
+
+
+def _scores(config: PruneStep, subject: Subject, graph: ChannelGraph, context: Context) -> Scores:
+    return score(graph, subject.scored, subject.criterion, batches=_batches(config, context), seed=config.seed)
+
+
+def _limits(config: PruneStep, model: nn.Module, context: Context) -> dict[str, int | float]:
+    """The budget; in a round of a schedule what this round may leave, of the network before the first round."""
+    given = config.budget.limits()
+    if config.schedule is None:
+        return given
+    back = 2 * ((config.schedule.round or 1) - 1)  # a training stands between two rounds
+    if back:
+        before = context.finished[-back].details
+        start = {"macs": before["macs_before"], "params": before["params_before"]}
+    else:
+        size = cost(model, context.example_input)
+        start = {"macs": size.macs, "params": size.params}
+    return {
+        name: max(config.schedule.left(start[name], value if isinstance(value, int) else int(value * start[name])), 2)
+        for name, value in given.items()
+    }
+
+
+def decide(config: PruneStep, graph: ChannelGraph, scores: Scores, limits: dict[str, int | float]) -> Allocation:
+    """Solve for the budget.
 
     Raises:
         BudgetError: the budget cannot be reached.
         PlanError: a `keep` pattern matches nothing.
     """
-    split = context.source.holdout or context.source.train
-    images = config.num_batches * config.batch_size
-    batches = split.batches(config.batch_size, seed=config.seed, limit=images)
-    scores = score(graph, model, config.criterion, batches=batches, seed=config.seed)
     return solve(
         graph,
         scores,
-        config.budget.limits(),
+        limits,
         how=config.allocation,
         ratios=config.ratios or None,
         round_to=config.round_to,
@@ -134,3 +205,17 @@ def decide(config: PruneStep, graph: ChannelGraph, model: nn.Module, context: Co
         min_ratio=config.min_ratio,
         keep=config.keep,
     )
+
+
+def check(config: PruneStep, state: State, context: Context) -> None:
+    """See, before any training, that the network can be scored and the budget of the last round be reached.
+
+    Raises:
+        BudgetError: the budget cannot be reached.
+        PlanError: a `keep` pattern matches nothing.
+    """
+    stand_in = {"criterion": "bn_scale", "options": {}} if config.criterion == GFR else {}
+    whole = config.model_copy(update={**stand_in, "schedule": None})
+    subject = _subject(whole, state, context)
+    graph = traced(whole, state.model, state, context)
+    decide(whole, graph, _scores(whole, subject, graph, context), whole.budget.limits())

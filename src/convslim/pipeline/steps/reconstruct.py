@@ -9,6 +9,7 @@ from pydantic import Field
 from convslim.errors import RecipeError
 from convslim.measure.parity import parity
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
+from convslim.sparsity import relations_in
 from convslim.surgery.reconstruction import Which, reconstruct_
 from convslim.train.devices import on_device
 
@@ -33,6 +34,11 @@ def run_reconstruct(config: ReconstructStep, state: State, context: Context) -> 
     if state.plan is None or state.uncut is None:
         raise RecipeError(
             "There is nothing to reconstruct: no step before this one removes channels. Put prune before."
+        )
+    if relations_in(state.uncut) is not None:
+        raise RecipeError(
+            "Networks cannot be reconstructed whose relation modules were cut with them. Cut once by 'gfr', without "
+            "keep_gfr, or leave reconstruct out."
         )
     small, uncut = on_device(state.model), on_device(state.uncut)
     device = next(small.parameters()).device

@@ -1,34 +1,55 @@
-"""Step `sparsify`: training with an L1 penalty on the BatchNorm scales of prunable channels."""
+"""Step `sparsify`: training with an L1 penalty on the BatchNorm scales of prunable channels, and relation modules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
+from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
-from convslim.pipeline.state import Context, Outcome, State
+from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.steps.train import run_train
-from convslim.sparsity import Penalty, Proximal, Subgradient, scale_strengths
+from convslim.sparsity import (
+    Penalty,
+    Proximal,
+    Subgradient,
+    attach_relations_,
+    relations_in,
+    scale_strengths,
+)
 from convslim.train import TrainConfig
 
 PENALTIES: dict[str, Callable[[dict[str, Tensor]], Penalty]] = {"subgradient": Subgradient, "proximal": Proximal}
 
 
+class RelationOptions(StepConfig):
+    """Relation modules, whose hidden layer is `reduction` times narrower than their BatchNorm, but has 4 channels."""
+
+    reduction: int = Field(default=16, ge=1)
+
+
 class SparsifyStep(TrainConfig):
-    """A training with penalty `strength · Σ|γ_c|`, by its subgradient or its proximal operator."""
+    """A training with penalty `strength · Σ|γ_c|`, by its subgradient or its proximal operator.
+
+    With `gfr` relation modules are put in before, and stay in the network.
+    """
 
     strength: float = Field(default=1e-4, gt=0)
     method: Literal["subgradient", "proximal"] = "subgradient"
+    gfr: RelationOptions | None = None
 
 
 def run_sparsify(config: SparsifyStep, state: State, context: Context) -> Outcome:
     """Train under the penalty, and count what it pressed on."""
     graph = trace(state.model, context.example_input)
     strengths = scale_strengths(graph, state.model, config.strength)
-    outcome = run_train(config, state, context, penalty=PENALTIES[config.method](strengths))
+    model, related = _with_relations(config, state.model, graph)
+    outcome = run_train(config, replace(state, model=model), context, penalty=PENALTIES[config.method](strengths))
     assert outcome.model is not None, "training gives a model"
     scales = dict(outcome.model.named_parameters())
     small = sum(
@@ -40,4 +61,13 @@ def run_sparsify(config: SparsifyStep, state: State, context: Context) -> Outcom
         "penalized_scales": sum(int((strength > 0).sum()) for strength in strengths.values()),
         "scales_below_0.01": small,
     }
-    return Outcome(model=outcome.model, details={**outcome.details, **found})
+    return Outcome(model=outcome.model, details={**outcome.details, **found, **related})
+
+
+def _with_relations(config: SparsifyStep, model: nn.Module, graph: ChannelGraph) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The network to train; one that has relation modules already goes on with them."""
+    if config.gfr is None or relations_in(model) is not None:
+        return model, {}
+    related = copy.deepcopy(model)
+    relations, left = attach_relations_(related, graph, reduction=config.gfr.reduction, seed=config.seed)
+    return related, {"gfr": {**relations.to_data(), "left": dict(left)}}
