@@ -104,7 +104,7 @@ def test_rounds_on_a_graph(tmp_path: Path):
         "evaluation": {"limit": 20},
     }
     record = run(recipe(*steps, **changes), tmp_path / "run", quiet=True)
-    assert [step.details["way"] for step in record.steps[::2]] == ["graph", "class"]
+    assert [step.details["way"] for step in record.steps[::2]] == ["graph", "graph"]
     assert record.steps[-1].macs <= 0.5 * record.base_macs
 
 
