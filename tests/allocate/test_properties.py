@@ -11,7 +11,7 @@ from convslim import ChannelGraph, ChannelGroup, CostModel, ParamAxis, Pin
 from convslim.allocate import Allocation, solve
 from convslim.allocate.allocation import How
 from convslim.allocate.widths import Rounding, allowed_counts
-from convslim.channels.graph import LayerCall
+from convslim.channels.graph import ChannelCount, LayerCall
 from convslim.criteria import Scores
 from convslim.errors import BudgetError
 
@@ -38,7 +38,10 @@ def network(sizes: list[int], spans: list[int], pinned: list[bool], layers: list
             axes[read].append(ParamAxis(name, 1, place + np.arange(width).reshape(sizes[read], spans[read]), "in"))
             place += width
         tensors[name] = (sizes[made], place, kernel, kernel)
-        calls.append(LayerCall(name, "convolution", name, positions))
+        widths = {read: np.full(sizes[read], spans[read]) for read in reads}
+        read_count = ChannelCount({f"group{read}": times for read, times in widths.items()}, 3)
+        made_count = ChannelCount({f"group{made}": np.ones(sizes[made], np.int64)}, 0)
+        calls.append(LayerCall(name, "convolution", name, positions * kernel**2, (made_count, read_count)))
     pin = (Pin("the channels are an output of the network"),)
     groups = tuple(
         ChannelGroup(f"group{n}", size, tuple(axes[n]), (f"layer{n}",), (), (), pin if pinned[n] else ())

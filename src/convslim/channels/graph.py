@@ -6,6 +6,7 @@ what criteria score, what allocation divides a budget over, and what surgery car
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -103,33 +104,14 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
-class LayerCall:
-    """One use of a layer with weights, or of a product of activations, while one example runs.
-
-    The multiply-accumulates are ``positions * kept elements of the weight`` for a layer, and ``positions`` for a
-    product of activations (``weight`` is then None).
-    """
-
-    module: str
-    operation: str
-    weight: str | None
-    positions: int
-
-
-@dataclass(frozen=True, eq=False)
-class AttributeCount:
-    """A number beside the tensors that counts channels: ``groups`` of a depthwise layer, a size in a graph's view.
-
-    Its value is ``fixed`` plus, for every kept channel ``c`` of every group, ``times[group][c]``.
+class ChannelCount:
+    """A size that counts channels: ``fixed`` plus, for every kept channel ``c`` of every group, ``times[group][c]``.
 
     Attributes:
-        name: Dotted module name and attribute, ``"features.1.conv.0.groups"``; or, in a model that is carried out as a
-            graph, the node and its argument, ``"split_3:split_sizes.0"``.
         times: Positions that each channel of a group accounts for, shape ``(num_channels,)``, by group name.
         fixed: Positions that belong to no group.
     """
 
-    name: str
     times: Mapping[str, npt.NDArray[np.int64]]
     fixed: int
 
@@ -140,6 +122,41 @@ class AttributeCount:
             for group, times in self.times.items()
         ]
         return self.fixed + sum(int(times.sum()) for times in stay)
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeCount(ChannelCount):
+    """A number beside the tensors that counts channels: ``groups`` of a depthwise layer, a size in a graph's view.
+
+    Attributes:
+        name: Dotted module name and attribute, ``"features.1.conv.0.groups"``; or, in a model that is carried out as a
+            graph, the node and its argument, ``"split_3:split_sizes.0"``.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCall:
+    """One use of a layer with weights, or of a product of activations, while one example runs.
+
+    Attributes:
+        module: Dotted name of the module that called.
+        operation: The ATen operation without its namespace.
+        weight: The tensor that the layer's weights come from; None for a product of activations.
+        positions: Multiply-accumulates for each combination of channels.
+        widths: The sizes that count channels.
+    """
+
+    module: str
+    operation: str
+    weight: str | None
+    positions: int
+    widths: tuple[ChannelCount, ...] = ()
+
+    def macs(self, kept: Mapping[str, Sequence[int] | npt.NDArray[np.int64]] | None = None) -> int:
+        """Multiply-accumulates for kept channels by group name: ``positions * product of widths``."""
+        return self.positions * math.prod(width.value(kept or {}) for width in self.widths)
 
 
 @dataclass(frozen=True, eq=False)

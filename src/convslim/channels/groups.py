@@ -6,12 +6,12 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from convslim.channels.constants import numbers_of
-from convslim.channels.graph import AttributeCount, ChannelGraph, ChannelGroup, LayerCall, ParamAxis, Role
+from convslim.channels.graph import AttributeCount, ChannelCount, ChannelGraph, ChannelGroup, LayerCall, ParamAxis, Role
 from convslim.channels.grouping import Grouping, Positions, group_classes
 from convslim.channels.labeler import Labeler
 from convslim.channels.labels import Vector
@@ -57,12 +57,18 @@ def build_graph(
         tensors=tensors.shapes,
         parameters=tensors.parameters,
         calls=tuple(
-            LayerCall(layer.call.module, layer.call.name, layer.param or None, layer.positions)
+            LayerCall(
+                layer.call.module,
+                layer.call.name,
+                layer.param or None,
+                layer.positions,
+                tuple(drafts.count(labels, groups) for labels in layer.widths),
+            )
             for layer in first.layers
         ),
         unused=tuple(sorted(name for name in tensors.parameters if name not in touched)),
         notes=tuple(notes),
-        attributes=tuple(drafts.count(name, labels, groups) for name, labels in dict(counts).items()),
+        attributes=tuple(drafts.attribute(name, labels, groups) for name, labels in dict(counts).items()),
         evidence=evidence,
     )
 
@@ -74,6 +80,7 @@ class _Drafts:
     labelers: Sequence[Labeler]
     classes: Vector
     grouping: Grouping
+    counted: dict[bytes, ChannelCount] = field(default_factory=dict)
 
     def groups(self, positions: Positions, pins: PinSets, approximations: PinSets) -> tuple[ChannelGroup, ...]:
         """The groups, in the order in which the forward pass meets them."""
@@ -98,15 +105,26 @@ class _Drafts:
             for group in numbers
         )
 
-    def count(self, name: str, labels: Vector, groups: Sequence[ChannelGroup]) -> AttributeCount:
-        """A number that counts the channels with these labels."""
+    def attribute(self, name: str, labels: Vector, groups: Sequence[ChannelGroup]) -> AttributeCount:
+        """A named number that counts the channels with these labels."""
+        count = self.count(labels, groups)
+        return AttributeCount(count.times, count.fixed, name)
+
+    def count(self, labels: Vector, groups: Sequence[ChannelGroup]) -> ChannelCount:
+        """How many channels have these labels; the same labels are counted once."""
+        key = labels.tobytes()
+        if key not in self.counted:
+            self.counted[key] = self._count(labels, groups)
+        return self.counted[key]
+
+    def _count(self, labels: Vector, groups: Sequence[ChannelGroup]) -> ChannelCount:
         classes = self.classes[labels]
         own, channel = self.grouping.group_of[classes], self.grouping.channel[classes]
         times = {
             groups[number].name: np.bincount(channel[own == number], minlength=groups[number].num_channels)
             for number in self.grouping.among(classes)
         }
-        return AttributeCount(name, times, int((own < 0).sum()))
+        return ChannelCount(times, int((own < 0).sum()))
 
     def _roles(self) -> dict[tuple[str, int], Role]:
         """Which axes make and which read channels, by the labels that rules marked."""

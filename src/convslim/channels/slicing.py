@@ -6,7 +6,6 @@ into the memo of ``copy.deepcopy``, so the original's large weights are not even
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,15 +50,8 @@ def slices_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -
 
 def removable_macs(graph: ChannelGraph, kept_share: float = 0.0) -> int:
     """MACs of one example's layers that go if every prunable group keeps this share of its channels, one at least."""
-    smallest = slices_of(graph, {g.name: np.arange(max(int(g.num_channels * kept_share), 1)) for g in graph.prunable})
-    total = 0
-    for call in graph.calls:
-        if call.weight is not None:
-            shape = graph.tensors[call.weight]
-            by_dim = smallest.get(call.weight, {})
-            left = math.prod(len(by_dim[dim]) if dim in by_dim else size for dim, size in enumerate(shape))
-            total += call.positions * (math.prod(shape) - left)
-    return total
+    kept = {group.name: np.arange(max(int(group.num_channels * kept_share), 1)) for group in graph.prunable}
+    return sum(call.macs() - call.macs(kept) for call in graph.calls)
 
 
 def attributes_of(graph: ChannelGraph, kept: Mapping[str, Sequence[int] | Vector]) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,11 +51,26 @@ class Mark:
 
 @dataclass(frozen=True)
 class Layer:
-    """One use of weights, or a product of activations (``param`` empty)."""
+    """One use of weights, or a product of activations (``param`` empty).
+
+    Attributes:
+        call: The operation.
+        param: The parameter that the weights come from.
+        positions: Multiply-accumulates for each combination of channels.
+        widths: Labels along every dimension that carries channels; their sizes multiply.
+    """
 
     call: OpCall
     param: str
     positions: int
+    widths: tuple[Vector, ...]
+
+
+def layer(call: OpCall, param: str, dims: Sequence[int | Vector]) -> Layer:
+    """A product whose multiply-accumulates are the product of these dimensions, given by size or by labels."""
+    widths = tuple(dim for dim in dims if not isinstance(dim, int) and dim.any())
+    sizes = [dim if isinstance(dim, int) else 1 if dim.any() else len(dim) for dim in dims]
+    return Layer(call, param, math.prod(sizes), widths)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ enough.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -62,7 +61,7 @@ def choose_way(model: nn.Module, example_input: ExampleInput, ways: Sequence[str
 
 
 def _better(graph: ChannelGraph, other: ChannelGraph, program: Program, held: str) -> ChannelGraph:
-    total = sum(call.positions * math.prod(graph.tensors[call.weight]) for call in graph.calls if call.weight)
+    total = sum(call.macs() for call in graph.calls)
     shares = [removable_macs(each, kept_share=0.5) / max(total, 1) for each in (graph, other)]
     numbers = f"half of the channels are {shares[1]:.1%} of the MACs as a graph, {shares[0]:.1%} in the model's class"
     if shares[1] - shares[0] <= WORTH:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from torch import nn
 
-from convslim.channels.graph import ChannelGraph
+from convslim.channels.graph import ChannelCount, ChannelGraph
 from convslim.channels.tape import ExampleInput
 from convslim.channels.trace import trace
 from convslim.errors import PlanError, nearest
@@ -34,6 +34,8 @@ METRICS: Final = ("macs", "params")
 """What :meth:`CostModel.evaluate` returns, in this order."""
 
 Counts = npt.NDArray[np.int64]
+Width = tuple[int, tuple[tuple[int, int], ...]]
+"""A size: what is fixed, and pairs of a group's number and the positions that each of its channels accounts for."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,8 @@ def layer_costs(graph: ChannelGraph) -> Cost:
     for name in graph.tensors:
         owned.setdefault(name.rpartition(".")[0], []).append(name)
     for call in graph.calls:
-        elements = _numel(graph.tensors[call.weight]) if call.weight else 1
         weights = (call.weight,) if call.weight else ()
-        add(call.module, call.operation, call.positions * elements, call.weight, weights)
+        add(call.module, call.operation, call.macs(), call.weight, weights)
     main_row: dict[str, tuple[str, str]] = {}
     for key in rows:
         main_row.setdefault(key[0], key)
@@ -140,27 +141,36 @@ class CostModel:
         self.names: tuple[str, ...] = tuple(group.name for group in graph.groups)
         self.sizes: Counts = np.array([group.num_channels for group in graph.groups], np.int64)
         self._number = {name: position for position, name in enumerate(self.names)}
-        axes = self._axes(graph)
-        widths: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {(1, ()): 0}
+        widths: dict[Width, int] = {(1, ()): 0}
         terms: dict[tuple[int, ...], Counts] = {}
 
-        def add(tensor: str | None, times: int, metric: int) -> None:
+        def add(sizes: Iterable[Width], times: int, metric: int) -> None:
             factors = []
-            for dim, size in enumerate(graph.tensors[tensor] if tensor else ()):
-                held = axes.get((tensor, dim)) if tensor else None
-                if held is None:
-                    times *= size
-                    continue
-                fixed = size - sum(multiplicity * int(self.sizes[group]) for group, multiplicity in held.items())
-                factors.append(widths.setdefault((fixed, tuple(sorted(held.items()))), len(widths)))
+            for fixed, held in sizes:
+                if held:
+                    factors.append(widths.setdefault((fixed, held), len(widths)))
+                else:
+                    times *= fixed
             coefficients = terms.setdefault(tuple(sorted(factors)), np.zeros(len(METRICS), np.int64))
             coefficients[metric] += times
 
         for call in graph.calls:
-            add(call.weight, call.positions, METRICS.index("macs"))
+            add(map(self._width, call.widths), call.positions, METRICS.index("macs"))
+        axes = self._axes(graph)
         for name in graph.parameters:
-            add(name, 1, METRICS.index("params"))
+            sizes = (self._axis(size, axes.get((name, dim), {})) for dim, size in enumerate(graph.tensors[name]))
+            add(sizes, 1, METRICS.index("params"))
         self._build(widths, terms)
+
+    def _width(self, count: ChannelCount) -> Width:
+        """A size of a layer. What a channel accounts for beyond the others of its group counts as fixed."""
+        held = sorted((self._number[group], int(times.min()), int(times.sum())) for group, times in count.times.items())
+        extra = sum(total - times * int(self.sizes[group]) for group, times, total in held)
+        return count.fixed + extra, tuple((group, times) for group, times, _ in held if times)
+
+    def _axis(self, size: int, held: Mapping[int, int]) -> Width:
+        """The size of a tensor's axis."""
+        return size - sum(times * int(self.sizes[group]) for group, times in held.items()), tuple(sorted(held.items()))
 
     def _axes(self, graph: ChannelGraph) -> dict[tuple[str, int], dict[int, int]]:
         """For every axis that carries channels: positions per channel of each group on it."""
@@ -173,7 +183,7 @@ class CostModel:
 
     def _build(
         self,
-        widths: Mapping[tuple[int, tuple[tuple[int, int], ...]], int],
+        widths: Mapping[Width, int],
         terms: Mapping[tuple[int, ...], Counts],
     ) -> None:
         self._offset = np.array([fixed for fixed, _ in widths], np.int64)

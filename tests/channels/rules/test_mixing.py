@@ -192,16 +192,16 @@ def test_a_convolution_along_the_channels_pins():
     )
 
 
-def test_layer_calls_count_positions():
+def test_layer_calls_count_products():
     def run(net, x):
         x = net.b(net.a(x))
         return net.fc(net.up(x).mean((2, 3)))
 
     parts = {"a": conv(3, 4, 3, stride=2), "b": conv(4, 4, groups=4), "up": nn.ConvTranspose2d(4, 2, 2, stride=2)}
     graph = sketch(run, **parts, fc=nn.Linear(2, 5))
-    assert [(call.module, call.operation, call.weight, call.positions) for call in graph.calls] == [
-        ("a", "convolution", "a.weight", 16),
-        ("b", "convolution", "b.weight", 16),
-        ("up", "convolution", "up.weight", 16),
-        ("fc", "addmm", "fc.weight", 1),
+    assert [(call.module, call.operation, call.weight, call.macs()) for call in graph.calls] == [
+        ("a", "convolution", "a.weight", 16 * 4 * 27),
+        ("b", "convolution", "b.weight", 16 * 4),
+        ("up", "convolution", "up.weight", 16 * 4 * 8),
+        ("fc", "addmm", "fc.weight", 10),
     ]

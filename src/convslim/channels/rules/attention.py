@@ -1,10 +1,9 @@
 """Fused scaled-dot-product attention: ``softmax(q k^T / sqrt(E)) v`` over ``(B, H, L, E)``."""
 
-import math
-
 from convslim.channels.labeler import Labeler, Rule
+from convslim.channels.labels import Vector
 from convslim.channels.tape import OpCall
-from convslim.channels.values import Axes, Layer, vector
+from convslim.channels.values import Axes, layer, vector
 
 
 def attention(call: OpCall, labeler: Labeler) -> None:
@@ -22,8 +21,10 @@ def attention(call: OpCall, labeler: Labeler) -> None:
             labeler.unite(heads, vector(labeler.axes(ref), dim, ref.shape[dim]), call)
         axes[dim] = heads
     labeler.put(call.outs[0], axes, origin=f"the output of {call.module or call.title}")
-    pairs = math.prod(query.shape[:-1]) * key.shape[-2]
-    labeler.layers.append(Layer(call, "", pairs * (query.shape[-1] + value.shape[-1])))
+    pairs: list[int | Vector] = [*(vector(axes, dim, size) for dim, size in enumerate(query.shape[:-1])), key.shape[-2]]
+    for ref in (query, value):
+        last = len(ref.shape) - 1
+        labeler.layers.append(layer(call, "", [*pairs, vector(labeler.axes(ref), last, ref.shape[last])]))
 
 
 def _score(call: OpCall, labeler: Labeler) -> None:

@@ -6,14 +6,12 @@ the labels of the filters themselves, so a layer that is used twice makes the sa
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from convslim.channels.labeler import Labeler, Rule
 from convslim.channels.labels import Vector
 from convslim.channels.tape import OpCall, TensorRef
-from convslim.channels.values import Axes, Layer, vector
+from convslim.channels.values import Axes, layer, vector
 
 
 def convolution(call: OpCall, labeler: Labeler) -> None:
@@ -38,9 +36,19 @@ def convolution(call: OpCall, labeler: Labeler) -> None:
     labeler.produce(made, call)
     batch = {0: axes[0]} if 0 in axes else {}
     labeler.put(call.outs[0], batch | {1: made}, origin=f"the output of {call.module or call.title}")
-    moved_over = features if call["transposed"] else call.outs[0]
-    positions = moved_over.shape[0] * math.prod(moved_over.shape[2:])
-    labeler.layers.append(Layer(call, labeler.value(weight).param, positions))
+    _count_taps(call, labeler)
+
+
+def _count_taps(call: OpCall, labeler: Labeler) -> None:
+    """MACs: positions that the kernel visits x channels there x channels on the other side in a conv group x taps."""
+    features, weight, out = call.inputs[0], call.inputs[1], call.outs[0]
+    visited, other = (features, out) if call["transposed"] else (out, features)
+    taps = vector(labeler.axes(weight), 1, weight.shape[1])
+    if not taps.any() and call["groups"] == 1:
+        taps = vector(labeler.axes(other), 1, other.shape[1])
+    batch, channels = (vector(labeler.axes(visited), dim, visited.shape[dim]) for dim in (0, 1))
+    dims: list[int | Vector] = [batch, channels, taps, *visited.shape[2:], *weight.shape[2:]]
+    labeler.layers.append(layer(call, labeler.value(weight).param, dims))
 
 
 def _couple(call: OpCall, labeler: Labeler, features: Vector, weight: TensorRef) -> Vector:
@@ -106,7 +114,11 @@ def matmul(call: OpCall, labeler: Labeler) -> None:
         if labeler.value(ref).static and not labeler.value(other).static and dim in labeler.axes(ref):
             labeler.produce(labeler.axes(ref)[dim], call)
     labeler.put(call.outs[0], axes, origin=f"the output of {call.module or call.title}")
-    _count(call, labeler, left, right)
+    if not (labeler.value(left).static and labeler.value(right).static):
+        param = next((labeler.value(ref).param for ref in (right, left) if labeler.value(ref).static), "")
+        inner = inner_left if inner_left.any() else inner_right
+        made = (vector(axes, dim, size) for dim, size in enumerate(call.outs[0].shape))
+        labeler.layers.append(layer(call, param, [*made, inner]))
 
 
 def _consume_inner(call: OpCall, labeler: Labeler, inner_left: Vector, inner_right: Vector) -> None:
@@ -117,17 +129,6 @@ def _consume_inner(call: OpCall, labeler: Labeler, inner_left: Vector, inner_rig
         labeler.consume(call, positions[0], rank - 1, inner_left, inner_right if right else None)
     elif not right:
         labeler.consume(call, positions[1], rank - 2, inner_right, inner_left)
-
-
-def _count(call: OpCall, labeler: Labeler, left: TensorRef, right: TensorRef) -> None:
-    weight, other = (right, left) if labeler.value(right).static else (left, right)
-    if labeler.value(other).static:
-        return
-    if labeler.value(weight).static and labeler.value(weight).param:
-        rows = other.shape[-2] if weight is right else other.shape[-1]
-        labeler.layers.append(Layer(call, labeler.value(weight).param, rows))
-    else:
-        labeler.layers.append(Layer(call, "", math.prod(left.shape) * right.shape[-1]))
 
 
 def addmm(call: OpCall, labeler: Labeler) -> None:
