@@ -2,15 +2,16 @@
 
 A tensor axis of original size s, on which a channel of group g stands at m_g positions, has the size
 ``s - Σ_g m_g · (removed channels of g)``: an affine function of the kept counts. A tensor's elements are the
-product of its axes, a layer's MACs are its positions times the kept elements of its weight, so the whole cost
-is one polynomial in the counts. :class:`CostModel` stores it as three small arrays and evaluates it in
+product of its axes, a layer's MACs are the product of the sizes that its operation multiplies, so the whole
+cost is one polynomial in the counts. :class:`CostModel` stores it as three small arrays and evaluates it in
 microseconds, for one vector of counts or for thousands.
 
 **What is counted.** One MAC per multiplication with a weight in convolutions, transposed convolutions and
-linear layers, and per multiplication in products of two activations (attention), for **one** sample. FLOPs
-are 2 × MACs.
+linear layers, and per multiplication in products of two activations (attention), for **one** sample. A weight
+that is expanded or mixed from others counts as it is used. FLOPs are 2 × MACs.
 
-**What is not counted.** Biases, normalization, activations, pooling, additions and resizing – and time: two
+**What is not counted.** Biases, normalization, activations, pooling, additions, resizing, products of weights
+with weights (they can be taken once, before any sample) – and time: two
 layers with equal MACs can differ in latency by an order of magnitude.
 """
 
