@@ -11,7 +11,7 @@ Parameters = Mapping[str, Tensor]
 
 
 class Penalty(Protocol):
-    """A regularizer R(w) that training applies to named parameters.
+    """A regularizer R(w) that training applies to parameters; it is given these and the buffers by name.
 
     A penalty acts on the gradient, on the weights after the optimizer's step, or on both; the part it does
     not use does nothing. It never takes part in back-propagation.

@@ -1,9 +1,9 @@
 """The state of a training after an epoch, as one safetensors file that is replaced atomically.
 
-Tensors carry structured names: `model/…`, `average/…` and `optimizer/{parameter}#{state}`. The position
-(finished epochs, history, configuration) is JSON in the file's own header, so that tensors and position can
-never disagree. Random-number states need no place: data order, augmentation and dropout are seeded anew from
-`(seed, epoch)` when an epoch starts. Nothing is pickled.
+Tensors carry structured names: `model/…`, `average/…` and `model-optimizer/{parameter}#{state}`; the adapters of
+a guidance likewise. The position (finished epochs, history, configuration) is JSON in the file's own header, so that
+tensors and position can never disagree. Random-number states need no place: data order, augmentation and dropout are
+seeded anew from `(seed, epoch)` when an epoch starts. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ HEADER = "convslim_training"
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands: finished epochs, metrics of each, and the configuration it runs under."""
+    """Where a training stands: finished epochs, metrics of each, and the configuration it runs under.
+
+    `ended` is true if an observer has ended the training before its last epoch.
+    """
 
     epochs_done: int
     history: tuple[Mapping[str, Any], ...]
     config: Mapping[str, Any]
     average_steps: int = 0
+    ended: bool = False
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], position: Position) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from convslim.distill.config import DistillConfig
+
 Precision = Annotated[Literal["32", "bf16"], BeforeValidator(lambda value: "32" if value == 32 else value)]
 
 
@@ -18,7 +20,8 @@ class TrainConfig(BaseModel):
     then what is evaluated and returned. `threads` sets PyTorch's intra-op threads while training runs (on a
     busy machine one can be faster than two: measure). `steps_per_epoch` cuts epochs short, for trials.
     Training counts as diverged when the loss stays above `divergence_factor · ln(num_classes)` for
-    `divergence_patience` steps in a row.
+    `divergence_patience` steps in a row. `distill` names losses that draw the network to a teacher, which is
+    given to `fit` as `guidance`.
 
     >>> TrainConfig(epochs=3, lr=0.05).schedule
     'cosine'
@@ -51,6 +54,7 @@ class TrainConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     divergence_factor: float = Field(default=10.0, gt=1)
     divergence_patience: int = Field(default=50, ge=1)
+    distill: DistillConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
 
 from convslim.errors import ArtifactError
 from convslim.files import replace_text
@@ -20,7 +22,7 @@ from convslim.train.checkpoint import (
 from convslim.train.optimizer import optimizer_tensors, restore_optimizer_
 
 if TYPE_CHECKING:
-    from convslim.train.loop import Training
+    from convslim.train.step import Training
 
 CHECKPOINT = "training.safetensors"
 METRICS = "metrics.jsonl"
@@ -32,7 +34,7 @@ class EpochMetrics:
 
     Losses are mean cross-entropies in nats, accuracies shares 0…1, `lr` is that of the last step, `seconds`
     and `images_per_second` are of training without the evaluation. Test figures are `None` in epochs that are
-    not evaluated.
+    not evaluated. `guidance` is the mean weighted sum of the guidance losses, `facts` what an observer noted.
     """
 
     epoch: int
@@ -46,6 +48,8 @@ class EpochMetrics:
     test_total: int | None = None
     test_loss: float | None = None
     test_accuracy: float | None = None
+    guidance: float | None = None
+    facts: Mapping[str, Any] | None = None
 
 
 def write_metrics(path: Path, history: Sequence[EpochMetrics]) -> None:
@@ -54,11 +58,13 @@ def write_metrics(path: Path, history: Sequence[EpochMetrics]) -> None:
     replace_text(path, text)
 
 
-def save(training: Training, path: Path, history: Sequence[EpochMetrics]) -> None:
+def save(training: Training, path: Path, history: Sequence[EpochMetrics], ended: bool) -> None:
     """Write everything that the next epoch starts from."""
-    tensors = state_tensors("model", training.module)
-    for name, tensor in optimizer_tensors(training.module, training.optimizer).items():
-        tensors[f"optimizer/{name}"] = tensor
+    tensors: dict[str, Tensor] = {}
+    for part, module in _parts(training).items():
+        tensors |= state_tensors(part, module)
+        for name, tensor in optimizer_tensors(module, training.optimizer).items():
+            tensors[f"{part}-optimizer/{name}"] = tensor
     if training.average:
         tensors |= state_tensors("average", training.average.model)
     position = Position(
@@ -66,12 +72,18 @@ def save(training: Training, path: Path, history: Sequence[EpochMetrics]) -> Non
         history=tuple(asdict(metrics) for metrics in history),
         config=training.config.model_dump(mode="json"),
         average_steps=training.average.steps if training.average else 0,
+        ended=ended,
     )
     save_checkpoint(path, tensors, position)
 
 
-def resume_(training: Training, path: Path) -> list[EpochMetrics]:
-    """Put a training where the checkpoint left it and return the epochs done.
+def _parts(training: Training) -> dict[str, nn.Module]:
+    """The modules whose parameters the optimizer moves."""
+    return {"model": training.module} | ({"adapters": training.guidance.adapters} if training.guidance else {})
+
+
+def resume_(training: Training, path: Path) -> tuple[list[EpochMetrics], bool]:
+    """Put a training where the checkpoint left it; the epochs done, and whether an observer had ended it.
 
     Raises:
         ArtifactError: the checkpoint is damaged, or made under another configuration or for another
@@ -87,7 +99,8 @@ def resume_(training: Training, path: Path) -> list[EpochMetrics]:
             "in a new folder."
         )
     try:
-        training.module.load_state_dict(select("model", tensors))
+        for part, module in _parts(training).items():
+            module.load_state_dict(select(part, tensors))
         if training.average:
             training.average.model.load_state_dict(select("average", tensors))
             training.average.steps = position.average_steps
@@ -95,5 +108,6 @@ def resume_(training: Training, path: Path) -> list[EpochMetrics]:
         raise ArtifactError(
             f"{path} belongs to another model: {error}. Start in a new folder, or resume with that model."
         ) from error
-    restore_optimizer_(training.module, training.optimizer, select("optimizer", tensors))
-    return [EpochMetrics(**metrics) for metrics in position.history]
+    for part, module in _parts(training).items():
+        restore_optimizer_(module, training.optimizer, select(f"{part}-optimizer", tensors))
+    return [EpochMetrics(**metrics) for metrics in position.history], position.ended

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from convslim.data import Batches, DataSource
+from convslim.distill import Guidance
 from convslim.errors import DataError, TrainingError
 from convslim.sparsity.penalty import Penalty
 from convslim.train.config import TrainConfig
 from convslim.train.devices import (
-    autocast,
     connect,
     epoch_seed,
     kept_random_state,
@@ -29,11 +28,12 @@ from convslim.train.devices import (
 from convslim.train.divergence import DivergenceWatch
 from convslim.train.ema import WeightAverage
 from convslim.train.evaluate import evaluate
-from convslim.train.forward import logits
 from convslim.train.history import CHECKPOINT, METRICS, EpochMetrics, resume_, save, write_metrics
+from convslim.train.observer import EpochEnd, Observer
 from convslim.train.optimizer import build_optimizer
 from convslim.train.progress import progress
 from convslim.train.schedule import learning_rate
+from convslim.train.step import Training, train_step
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,6 @@ class FitResult:
     history: tuple[EpochMetrics, ...]
 
 
-@dataclass
-class Training:
-    """The parts that one training moves: `model` is what Fabric wraps, `module` the network inside."""
-
-    config: TrainConfig
-    fabric: Fabric
-    model: nn.Module
-    module: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: WeightAverage | None
-    penalty: Penalty | None
-    parameters: Mapping[str, Tensor]
-    watch: DivergenceWatch
-
-
 def fit(
     model: nn.Module,
     source: DataSource,
@@ -67,10 +52,13 @@ def fit(
     out: Path | None = None,
     resume: bool = False,
     penalty: Penalty | None = None,
+    guidance: Guidance | None = None,
+    observer: Observer | None = None,
+    first_epoch: int = 0,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     quiet: bool = False,
 ) -> FitResult:
-    """Train a classifier by cross-entropy; the given model stays as it is.
+    """Train a classifier by cross-entropy, and towards a teacher if one guides; the given model stays as it is.
 
     With `out`, every epoch ends with an atomic checkpoint `training.safetensors` and a line in
     `metrics.jsonl`. With `resume`, training goes on after the last finished epoch, and on a CPU gives bit for
@@ -79,27 +67,34 @@ def fit(
     Args:
         source: where the training and test images come from.
         penalty: sparsity penalty, applied around the optimizer's step.
+        guidance: the teacher and the losses, as `convslim.distill.guide` prepares them; stays as it is.
+        observer: sees the network in training after every step and epoch, and may end the training.
+        first_epoch: epochs of `config` that lie behind the model already; the schedule goes on there.
         on_epoch: called with each epoch's metrics.
         quiet: draw no progress bar.
 
     Raises:
-        TrainingError: the loss is not finite, or training diverged; the last checkpoint is kept.
+        TrainingError: the loss is not finite, or training diverged; the last checkpoint is kept. Or `config` wants
+            to distill and no guidance is given.
         ModelError: the model fails on a batch.
         DataError: no training images, or labels outside the model's classes.
         ArtifactError: the checkpoint cannot be written or read, or belongs to another configuration.
     """
     with kept_random_state(), threads(config.threads):
-        training = _prepare(model, source, config, penalty)
+        training = _prepare(model, source, config, penalty, guidance, observer)
         history: list[EpochMetrics] = []
+        ended = False
         if out is not None and resume and (out / CHECKPOINT).exists():
-            history = resume_(training, out / CHECKPOINT)
+            history, ended = resume_(training, out / CHECKPOINT)
         if out is not None and training.fabric.is_global_zero:
             write_metrics(out / METRICS, history)
-        for epoch in range(len(history), config.epochs):
-            metrics = _train_epoch(training, source, epoch, out, quiet)
+        for epoch in range(first_epoch + len(history), config.epochs):
+            if ended:
+                break
+            metrics, ended = _train_epoch(training, source, epoch, out, quiet)
             history.append(metrics)
             if out is not None and training.fabric.is_global_zero:
-                save(training, out / CHECKPOINT, history)
+                save(training, out / CHECKPOINT, history, ended)
                 write_metrics(out / METRICS, history)
             training.fabric.barrier()
             if on_epoch is not None:
@@ -107,15 +102,32 @@ def fit(
         return FitResult(model=_result(training, model), history=tuple(history))
 
 
-def _prepare(model: nn.Module, source: DataSource, config: TrainConfig, penalty: Penalty | None) -> Training:
+def _prepare(
+    model: nn.Module,
+    source: DataSource,
+    config: TrainConfig,
+    penalty: Penalty | None,
+    guidance: Guidance | None,
+    observer: Observer | None,
+) -> Training:
     if len(source.train) == 0:
         raise DataError("The training split is empty; check the data set's folder.")
+    if config.distill and guidance is None:
+        raise TrainingError(
+            "The configuration wants to distill, but no teacher is given. Pass guidance=convslim.distill.guide(model, "
+            "teacher, example_input, config.distill) to fit, or leave out distill."
+        )
     fabric = connect()
     module = fabric.to_device(copy.deepcopy(model))
+    guidance = copy.deepcopy(guidance)
+    trained, moved = [module], [module]
+    if guidance is not None:
+        fabric.to_device(guidance)
+        trained, moved = [module, guidance.adapters], [module, guidance]
     if config.channels_last:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = build_optimizer(module, config)
-    wrapped, optimizer = fabric.setup(module, optimizer)
+        for part in moved:
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    wrapped, optimizer = fabric.setup(module, build_optimizer(trained, config))
     return Training(
         config=config,
         fabric=fabric,
@@ -124,32 +136,39 @@ def _prepare(model: nn.Module, source: DataSource, config: TrainConfig, penalty:
         optimizer=optimizer,
         average=WeightAverage(module, config.ema_decay) if config.ema_decay else None,
         penalty=penalty,
-        parameters=dict(module.named_parameters()),
+        guidance=guidance,
+        observer=observer,
+        parameters={**dict(module.named_parameters()), **dict(module.named_buffers())},
         watch=DivergenceWatch(source.num_classes, config.divergence_factor, config.divergence_patience),
     )
 
 
-def _train_epoch(training: Training, source: DataSource, epoch: int, out: Path | None, quiet: bool) -> EpochMetrics:
+def _train_epoch(
+    training: Training, source: DataSource, epoch: int, out: Path | None, quiet: bool
+) -> tuple[EpochMetrics, bool]:
+    """The metrics of one epoch, and whether the observer ends the training with it."""
     config, fabric = training.config, training.fabric
     batches = _batches(training, source, epoch)
     num_steps = len(batches)
     training.model.train()
     torch.manual_seed(epoch_seed(config.seed, epoch, fabric.global_rank))
     started = time.perf_counter()
-    totals = torch.zeros(3, dtype=torch.float64)  # correct, images, summed loss
+    totals = torch.zeros(4, dtype=torch.float64)  # correct, images, summed loss, summed guidance
     lr = config.lr
     label = f"epoch {epoch + 1}/{config.epochs}"
     with progress(label, num_steps, quiet=quiet or not fabric.is_global_zero) as advance:
         for step, (images, labels) in enumerate(batches):
             lr = learning_rate(config, epoch + step / num_steps)
-            loss, correct = _train_step(training, images, labels, lr)
-            failure = training.watch.verdict(loss)
+            loss, guided, correct = train_step(training, images, labels, lr)
+            failure = training.watch.verdict(loss if math.isfinite(guided) else guided)
             if failure:
                 raise _failed(failure, epoch, step, lr, out)
-            totals += torch.tensor([correct, len(labels), loss * len(labels)], dtype=torch.float64)
-            advance(f"loss {totals[2] / totals[1]:.4f}")
-    correct, images_seen, summed_loss = sum_over_processes(fabric, totals).tolist()
+            size = len(labels)
+            totals += torch.tensor([correct, size, loss * size, guided * size], dtype=torch.float64)
+            advance(f"loss {totals[2] / totals[1]:.4f}{_note(training)}")
+    correct, images_seen, summed_loss, summed_guidance = sum_over_processes(fabric, totals).tolist()
     seconds = time.perf_counter() - started
+    end = training.observer.end_epoch_(training.module) if training.observer else EpochEnd()
     metrics = EpochMetrics(
         epoch=epoch + 1,
         lr=lr,
@@ -158,10 +177,16 @@ def _train_epoch(training: Training, source: DataSource, epoch: int, out: Path |
         penalty=training.penalty.value(training.parameters) if training.penalty else None,
         seconds=seconds,
         images_per_second=images_seen / seconds,
+        guidance=summed_guidance / images_seen if training.guidance else None,
+        facts=end.facts or None,
     )
-    if (epoch + 1) % config.evaluate_every and epoch + 1 != config.epochs:
-        return metrics
-    return _with_test(training, source, metrics, quiet)
+    if (epoch + 1) % config.evaluate_every and epoch + 1 != config.epochs and not end.stop:
+        return metrics, end.stop
+    return _with_test(training, source, metrics, quiet), end.stop
+
+
+def _note(training: Training) -> str:
+    return f"  {training.observer.note(training.module)}" if training.observer else ""
 
 
 def _batches(training: Training, source: DataSource, epoch: int) -> Batches:
@@ -177,31 +202,6 @@ def _batches(training: Training, source: DataSource, epoch: int) -> Batches:
         limit=config.steps_per_epoch and config.steps_per_epoch * config.batch_size,
         drop_last=len(source.train) >= config.batch_size,
     )
-
-
-def _train_step(training: Training, images: Tensor, labels: Tensor, lr: float) -> tuple[float, int]:
-    """One step of the optimizer; returns the batch's mean loss and its number of correct images."""
-    config, optimizer = training.config, training.optimizer
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    images, labels = training.fabric.to_device((images, labels))
-    if config.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    optimizer.zero_grad()
-    with autocast(config.precision, images.device):
-        scores = logits(training.model, images, labels, name=type(training.module).__name__)
-    loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
-    training.fabric.backward(loss)
-    if training.penalty:
-        training.penalty.apply_gradient_(training.parameters)
-    if config.clip_norm:
-        nn.utils.clip_grad_norm_(training.module.parameters(), config.clip_norm)
-    optimizer.step()
-    if training.penalty:
-        training.penalty.apply_proximal_(training.parameters, lr)
-    if training.average:
-        training.average.update_(training.module)
-    return loss.item(), int((scores.argmax(1) == labels).sum())
 
 
 def _with_test(training: Training, source: DataSource, metrics: EpochMetrics, quiet: bool) -> EpochMetrics:

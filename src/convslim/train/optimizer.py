@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,15 @@ from convslim.errors import ArtifactError
 from convslim.train.config import TrainConfig
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters, in `named_parameters` order.
+def build_optimizer(modules: Iterable[nn.Module], config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW over the trainable parameters of some modules, in `named_parameters` order.
 
     Without `decay_norm_and_bias`, parameters of one dimension (normalization scales and shifts, biases) take
     no weight decay.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
-    for parameter in model.parameters():
+    for parameter in (parameter for module in modules for parameter in module.parameters()):
         if parameter.requires_grad:
             plain = parameter.ndim > 1 or config.decay_norm_and_bias
             (decayed if plain else free).append(parameter)

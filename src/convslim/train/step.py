@@ -1,0 +1,106 @@
+"""One step of training, and what takes part in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from convslim.distill import Guidance
+from convslim.sparsity.penalty import Penalty
+from convslim.train.config import TrainConfig
+from convslim.train.devices import autocast, sum_over_processes
+from convslim.train.divergence import DivergenceWatch
+from convslim.train.ema import WeightAverage
+from convslim.train.forward import logits
+from convslim.train.observer import Observer
+
+
+@dataclass
+class Training:
+    """The parts that one training moves: `model` is what Fabric wraps, `module` the network inside.
+
+    `parameters` are the network's parameters and buffers by name.
+    """
+
+    config: TrainConfig
+    fabric: Fabric
+    model: nn.Module
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    penalty: Penalty | None
+    guidance: Guidance | None
+    observer: Observer | None
+    parameters: Mapping[str, Tensor]
+    watch: DivergenceWatch
+
+
+class StepResult(NamedTuple):
+    """Mean cross-entropy and mean guidance of a batch, and how many of its images were classified correctly."""
+
+    loss: float
+    guidance: float
+    correct: int
+
+
+def train_step(training: Training, images: Tensor, labels: Tensor, lr: float) -> StepResult:
+    """Move the network by one batch."""
+    config, optimizer = training.config, training.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    images, labels = training.fabric.to_device((images, labels))
+    if config.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    optimizer.zero_grad()
+    scores, lesson = _forward(training, images, labels)
+    loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
+    total, guided = loss, 0.0
+    if training.guidance and lesson:
+        guiding = training.guidance.loss(scores, lesson, labels)
+        total, guided = training.guidance.config.label_weight * loss + guiding, guiding.item()
+    training.fabric.backward(total)
+    if training.guidance:
+        _average_adapters_(training.guidance, training.fabric)
+    if training.penalty:
+        training.penalty.apply_gradient_(training.parameters)
+    if config.clip_norm:
+        nn.utils.clip_grad_norm_(training.module.parameters(), config.clip_norm)
+    optimizer.step()
+    if training.penalty:
+        training.penalty.apply_proximal_(training.parameters, lr)
+    if training.average:
+        training.average.update_(training.module)
+    return StepResult(loss.item(), guided, int((scores.argmax(1) == labels).sum()))
+
+
+def _forward(
+    training: Training, images: Tensor, labels: Tensor
+) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]] | None]:
+    """The network's scores, and what the teacher says of the same images."""
+    name = type(training.module).__name__
+    with autocast(training.config.precision, images.device), _watched(training):
+        lesson = training.guidance.teach(images) if training.guidance else None
+        return logits(training.model, images, labels, name=name), lesson
+
+
+@contextmanager
+def _watched(training: Training) -> Iterator[None]:
+    if training.guidance is None:
+        yield
+        return
+    with training.guidance.watching(training.module):
+        yield
+
+
+def _average_adapters_(guidance: Guidance, fabric: Fabric) -> None:
+    """Average the adapters' gradients over processes: the network's, which Fabric wraps, are averaged anyway."""
+    for parameter in guidance.adapters.parameters():
+        if parameter.grad is not None:
+            parameter.grad = sum_over_processes(fabric, parameter.grad) / fabric.world_size
