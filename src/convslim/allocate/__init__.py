@@ -24,8 +24,14 @@ meet every budget. Where that ends more than 1 % below the budget that binds, be
 near the threshold are decided on otherwise: some are put back, some exchanged, or the large one stays and smaller ones
 go. Of the widths that hit the budget those that disagree least with the threshold are taken. Everything is decided on
 counts alone, with the closed form of :class:`~convslim.measure.cost.CostModel`.
+
+**Latency.** A layer's time is looked up in a table of measured shapes
+(:class:`~convslim.measure.layer_times.LayerTimes`), and the sum is calibrated on the unpruned network. What the solver
+finds is measured as a whole; where that is more than 5 % off, the expectation is corrected and the budget solved again
+(:mod:`convslim.allocate.promise`).
 """
 
 from convslim.allocate.allocation import Allocation, BudgetWarning, allocate, solve
+from convslim.allocate.promise import Measured, Promise, Timing
 
-__all__ = ["Allocation", "BudgetWarning", "allocate", "solve"]
+__all__ = ["Allocation", "BudgetWarning", "Measured", "Promise", "Timing", "allocate", "solve"]

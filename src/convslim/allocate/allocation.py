@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 
-from convslim.allocate.budget import limits
+from convslim.allocate.budget import NO_LIMIT, asks_for_latency, limits
+from convslim.allocate.costs import LATENCY, NS_PER_MS, Costs
 from convslim.allocate.names import kept_whole, ratios_by_group
 from convslim.allocate.problem import Problem, top
+from convslim.allocate.promise import Promise, Proposal, Timing, kept_promise, promise_notes
 from convslim.allocate.widths import Rounding
 from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.criteria.scores import Scores
 from convslim.errors import BudgetError, PlanError, nearest
 from convslim.measure.cost import METRICS, CostModel
+from convslim.measure.latency_model import LatencyModel
 from convslim.surgery.plan import PruningPlan, make_plan
 
 How = Literal["global", "uniform", "reconstruction", "per-group"]
@@ -38,7 +41,9 @@ class Allocation:
         limits: The budget as absolute numbers by metric.
         threshold: The importance up to which channels went: a score for ``"global"``, the fraction of every
             group's channels for ``"uniform"``. None for the other ways, or if nothing had to go.
-        notes: What the user should know: a budget that is not hit within 1 %, groups that no score covers.
+        notes: What the user should know: a budget that is not hit within 1 %, groups that no score covers, a latency
+            that is not what was promised.
+        latency: The latency that was asked for, expected and measured; None without such a budget.
     """
 
     plan: PruningPlan
@@ -49,6 +54,7 @@ class Allocation:
     limits: Mapping[str, int]
     threshold: float | None
     notes: tuple[str, ...]
+    latency: Promise | None = None
 
 
 def allocate(
@@ -62,6 +68,7 @@ def allocate(
     min_channels: int = 1,
     min_ratio: float = 0.1,
     keep: Iterable[str] = (),
+    latency: Timing | None = None,
 ) -> PruningPlan:
     """Decide which channels stay, so that the network meets a budget.
 
@@ -70,7 +77,7 @@ def allocate(
         scores: Importance of every channel.
         budget: ``"macs"`` and ``"params"``, one or both: a float in (0, 1] is the fraction of the original
             that may remain, an int above 1 an absolute number. The budget that binds is hit within 1 % from
-            below.
+            below. ``"latency"``, a fraction, and ``"ms"``, milliseconds, need ``latency``.
         how: How the cut is shared between groups: ``"global"``, ``"uniform"``, ``"reconstruction"`` or
             ``"per-group"``.
         ratios: For ``"per-group"``: pruning ratio, the fraction of channels that goes, by pattern on the
@@ -81,6 +88,8 @@ def allocate(
         min_ratio: The smallest fraction of its channels that any group keeps.
         keep: Patterns on names of groups and layers; a layer that matches keeps all channels it makes **and
             reads**.
+        latency: The network's measured times, :func:`convslim.timing`. The pruned network is measured too, and widths
+            are corrected until it is within 5 % of a latency budget, at most twice.
 
     Returns:
         The plan. The numbers behind it are in :func:`solve`.
@@ -112,6 +121,7 @@ def allocate(
         min_channels=min_channels,
         min_ratio=min_ratio,
         keep=keep,
+        latency=latency,
     )
     for note in solution.notes:
         warnings.warn(note, BudgetWarning, stacklevel=2)
@@ -129,6 +139,7 @@ def solve(
     min_channels: int = 1,
     min_ratio: float = 0.1,
     keep: Iterable[str] = (),
+    latency: Timing | None = None,
 ) -> Allocation:
     """Like :func:`allocate`, with the cost that is reached; what it warns of is in ``notes`` instead.
 
@@ -138,34 +149,76 @@ def solve(
     """
     _check(graph, scores, budget, how, ratios)
     rounding = Rounding(round_to, min_channels, min_ratio)
-    model = CostModel(graph)
-    whole = kept_whole(graph, keep)
-    open_groups = {
-        number: group
-        for number, group in enumerate(graph.groups)
-        if group.prunable and group.name in scores.values and group.name not in whole
-    }
-    problem = Problem(model, open_groups, limits(budget, model), rounding)
-    threshold: float | None = None
-    if how == "per-group":
-        counts = problem.by_ratio(ratios_by_group(graph, ratios or {}))
-    elif how == "reconstruction":
-        counts = problem.least_error(scores.values)
-    else:
-        counts, threshold = problem.ranked(scores.values if how == "global" else None)
-    kept = {group.name: top(scores.values[group.name], int(counts[number])) for number, group in open_groups.items()}
-    macs, params = (int(value) for value in model.evaluate(counts))
-    original_macs, original_params = (int(value) for value in model.evaluate(model.sizes))
-    return Allocation(
-        plan=make_plan(graph, kept),
-        macs=macs,
-        params=params,
-        original_macs=original_macs,
-        original_params=original_params,
-        limits={metric: int(problem.limits[METRICS.index(metric)]) for metric in budget},
-        threshold=threshold,
-        notes=problem.notes(counts) if how != "per-group" else (),
-    )
+    task = _Task(graph, scores, budget, how, ratios_by_group(graph, ratios or {}), rounding, kept_whole(graph, keep))
+    if latency is None or not asks_for_latency(budget):
+        return task.solved(Costs(CostModel(graph)), None)
+    timing, costs = latency, CostModel(graph)
+    solutions: list[tuple[Proposal, Allocation]] = []
+
+    def propose(model: LatencyModel) -> Proposal:
+        found = task.solved(Costs(costs, model), timing.original_ms)
+        assert found.latency is not None, "latency was asked for"
+        proposal = Proposal(found.plan, found.latency.predicted_ms, found.latency.asked_ms)
+        solutions.append((proposal, found))
+        return proposal
+
+    proposal, promise = kept_promise(propose, timing, budget)
+    found = next(solution for proposed, solution in solutions if proposed is proposal)
+    notes = (*found.notes, *promise_notes(promise, timing.model, round_to))
+    return replace(found, latency=promise, notes=notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What is to be solved, whatever a latency is expected to be."""
+
+    graph: ChannelGraph
+    scores: Scores
+    budget: Mapping[str, float]
+    how: str
+    ratios: Mapping[str, float]
+    rounding: Rounding
+    whole: set[str]
+
+    def solved(self, costs: Costs, original_ms: float | None) -> Allocation:
+        """The allocation with these costs."""
+        values = self.scores.values
+        groups = {
+            number: group
+            for number, group in enumerate(self.graph.groups)
+            if group.prunable and group.name in values and group.name not in self.whole
+        }
+        problem = Problem(costs, groups, limits(self.budget, costs, original_ms), self.rounding)
+        threshold: float | None = None
+        if self.how == "per-group":
+            counts = problem.by_ratio(self.ratios)
+        elif self.how == "reconstruction":
+            counts = problem.least_error(values)
+        else:
+            counts, threshold = problem.ranked(values if self.how == "global" else None)
+        kept = {group.name: top(values[group.name], int(counts[number])) for number, group in groups.items()}
+        cost = dict(zip(costs.metrics, costs.evaluate(counts).tolist(), strict=True))
+        original = dict(zip(costs.metrics, costs.evaluate(costs.sizes).tolist(), strict=True))
+        bounds = dict(zip(costs.metrics, problem.limits.tolist(), strict=True))
+        return Allocation(
+            plan=make_plan(self.graph, kept),
+            macs=cost["macs"],
+            params=cost["params"],
+            original_macs=original["macs"],
+            original_params=original["params"],
+            limits={metric: bounds[metric] for metric in METRICS if metric in self.budget},
+            threshold=threshold,
+            notes=problem.notes(counts) if self.how != "per-group" else (),
+            latency=_expected(cost, bounds, original_ms),
+        )
+
+
+def _expected(cost: Mapping[str, int], bounds: Mapping[str, int], original_ms: float | None) -> Promise | None:
+    """The promise before anything is measured."""
+    if original_ms is None or bounds.get(LATENCY, NO_LIMIT) == NO_LIMIT:
+        return None
+    predicted = cost[LATENCY] / NS_PER_MS
+    return Promise(bounds[LATENCY] / NS_PER_MS, original_ms, predicted, predicted)
 
 
 def _check(

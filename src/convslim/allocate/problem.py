@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from convslim.allocate.costs import Costs, shown
 from convslim.allocate.reconstruction import LeastError, error_of_widths
 from convslim.allocate.search import CLOSE, Search
 from convslim.allocate.widths import Ints, Rounding, allowed_counts, ranked_blocks
 from convslim.channels.graph import ChannelGroup
 from convslim.errors import BudgetError
-from convslim.measure.cost import METRICS, CostModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Problem:
         rounding: Which widths are allowed.
     """
 
-    model: CostModel
+    model: Costs
     groups: Mapping[int, ChannelGroup]
     limits: Ints
     rounding: Rounding
@@ -87,11 +87,11 @@ class Problem:
 
     def _require(self, counts: Ints, condition: str, way_out: str) -> None:
         cost, original = self.model.evaluate(counts), self.model.evaluate(self.model.sizes)
-        for place in np.flatnonzero(cost > self.limits):
+        for place in np.flatnonzero(cost > self.limits).tolist():
             raise BudgetError(
-                f"The budget {METRICS[place]}={self.limits[place]:,} cannot be reached: {condition} "
-                f"{cost[place]:,} remain, {cost[place] / original[place]:.1%} of the original "
-                f"{original[place]:,} and {cost[place] / self.limits[place]:.2f} times the budget. {way_out}"
+                f"The budget {self._named(place)} cannot be reached: {condition} "
+                f"{self._shown(place, cost)} remain, {cost[place] / original[place]:.1%} of the original "
+                f"{self._shown(place, original)} and {cost[place] / self.limits[place]:.2f} times the budget. {way_out}"
             )
 
     def _way_out(self) -> str:
@@ -113,8 +113,8 @@ class Problem:
             return ()
         if (counts == self.model.sizes).all():
             return (
-                f"Nothing had to go: the network has {METRICS[place]}={cost[place]:,}, "
-                f"and the budget is {self.limits[place]:,}.",
+                f"Nothing had to go: the network has {self.model.metrics[place]}={self._shown(place, cost)}, "
+                f"and the budget is {self._shown(place, self.limits)}.",
             )
         reason = (
             f"Widths go in steps of round_to={self.rounding.round_to}; a smaller one comes closer."
@@ -122,9 +122,16 @@ class Problem:
             else "The groups that may be cut are too few or too coarse."
         )
         return (
-            f"The budget {METRICS[place]}={self.limits[place]:,} is used to {use[place]:.1%} only, "
-            f"{cost[place]:,}: no allowed widths were found closer below it. {reason}",
+            f"The budget {self._named(place)} is used to {use[place]:.1%} only, "
+            f"{self._shown(place, cost)}: no allowed widths were found closer below it. {reason}",
         )
+
+    def _shown(self, place: int, values: Ints) -> str:
+        """One of several costs in words."""
+        return shown(self.model.metrics[place], int(values[place]))
+
+    def _named(self, place: int) -> str:
+        return f"{self.model.metrics[place]}={self._shown(place, self.limits)}"
 
 
 def top(scores: npt.NDArray[np.float64], count: int) -> tuple[int, ...]:

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convslim.allocate.budget import NO_LIMIT
+from convslim.allocate.costs import CostFunction
 from convslim.allocate.widths import Ints
-from convslim.measure.cost import CostModel
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class LeastError:
         limits: The largest allowed cost per metric.
     """
 
-    model: CostModel
+    model: CostFunction
     groups: Sequence[int]
     allowed: Sequence[Ints]
     errors: Sequence[Floats]

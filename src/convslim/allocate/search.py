@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from convslim.allocate.costs import CostFunction
 from convslim.allocate.widths import Blocks, Ints
-from convslim.measure.cost import CostModel
 
 CLOSE = 0.99
 """A budget is hit if at least this fraction of it is used."""
@@ -35,7 +35,7 @@ class Search:
         limits: The largest allowed cost per metric.
     """
 
-    model: CostModel
+    model: CostFunction
     blocks: Blocks
     limits: Ints
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convslim.errors import ArtifactError
+from convslim.measure.session import open_session
+from convslim.measure.turns import Clock, time_in_turn
 
 Images = npt.NDArray[np.float32]
 Subject = str | Path | Callable[[Images], Any]
+
+NOISY = 0.25
+"""Spread from which a measurement is called noisy."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class Latency:
         """Images per second at the median."""
         return 1000.0 * self.batch / self.median_ms
 
+    @property
+    def spread(self) -> float:
+        """How much the calls differ: (90th − 10th percentile) / median."""
+        return (self.p90_ms - self.p10_ms) / self.median_ms
+
 
 def measure_latency(
     subjects: Mapping[str, Subject],
@@ -43,8 +53,9 @@ def measure_latency(
     threads: int = 1,
     repeats: int = 100,
     warmup: int = 10,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Latency]:
-    """Time networks in turn: each round calls every subject once, and noise hits all alike.
+    """Time networks in turn, in short bursts: noise hits all alike.
 
     What it does not count: decoding and normalizing images, and copies to the runtime's input.
 
@@ -52,7 +63,7 @@ def measure_latency(
         subjects: name → ONNX file (run by ONNX Runtime on the CPU), or a function of the images.
         shape: of one image, (C, H, W).
         threads: intra-op threads of ONNX Runtime; functions set their own.
-        repeats: timed rounds after `warmup` untimed ones.
+        repeats: timed calls after `warmup` untimed ones, see :func:`convslim.measure.turns.time_in_turn`.
 
     Returns:
         name → `Latency`.
@@ -65,37 +76,21 @@ def measure_latency(
     (5, True)
     """
     images = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
-    calls = {name: _callable(subject, threads) for name, subject in subjects.items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_number in range(warmup + repeats):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call(images)
-            elapsed = time.perf_counter() - started
-            if round_number >= warmup:
-                times[name].append(1000.0 * elapsed)
-    return {name: _summary(values, batch, threads) for name, values in times.items()}
+    calls = {name: partial(_callable(subject, threads), images) for name, subject in subjects.items()}
+    times = time_in_turn(calls, repeats=repeats, warmup=warmup, clock=clock)
+    return {name: summary(values, batch, threads) for name, values in times.items()}
 
 
 def _callable(subject: Subject, threads: int) -> Callable[[Images], Any]:
     if not isinstance(subject, str | Path):
         return subject
-    import onnxruntime  # heavy, and not needed to time a function
-
-    if not Path(subject).is_file():
-        raise ArtifactError(f"There is no ONNX file {subject} to measure. Export the model first.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(str(subject), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has a dozen exception classes, all children of Exception only
-        raise ArtifactError(f"ONNX Runtime cannot load {subject}: {error}. Export the model anew.") from error
+    session = open_session(subject, threads)
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})
 
 
-def _summary(milliseconds: Sequence[float], batch: int, threads: int) -> Latency:
+def summary(milliseconds: Sequence[float], batch: int, threads: int) -> Latency:
+    """Median, percentiles and minimum of the times of single calls."""
     p10, median, p90 = np.percentile(milliseconds, [10, 50, 90]).tolist()
     return Latency(
         median_ms=median,

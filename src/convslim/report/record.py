@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convslim.errors import ArtifactError
 from convslim.files import replace_text
+from convslim.measure.machine import cpu_name
 
 PACKAGES = ("convslim", "torch", "numpy", "onnx", "onnxruntime", "lightning-fabric")
 
@@ -36,7 +37,7 @@ class Machine(_Record):
         import torch
 
         return cls(
-            cpu=_cpu_name(),
+            cpu=cpu_name(),
             cores=os.cpu_count() or 1,
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
@@ -132,14 +133,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _cpu_name() -> str:
-    """The processor's name; Linux tells it only in /proc/cpuinfo."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()

@@ -1,0 +1,70 @@
+"""The machine that a time was measured on: what it must be called by, and whether it has other work."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+BUSY = 0.75
+"""Load per core from which a machine counts as busy: measuring itself keeps one core at work."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a time depends on beside the network: times of another identity say nothing here.
+
+    Attributes:
+        cpu: The processor's name.
+        cores: Logical cores.
+        runtime: Name and version of what ran the network.
+        threads: Threads that it was given.
+    """
+
+    cpu: str
+    cores: int
+    runtime: str
+    threads: int
+
+    @classmethod
+    def here(cls, threads: int = 1, package: str = "onnxruntime") -> Identity:
+        """This machine with the installed version of a runtime."""
+        runtime = f"{package} {importlib.metadata.version(package)}"
+        return cls(cpu_name(), os.cpu_count() or 1, runtime, threads)
+
+
+def cpu_name() -> str:
+    """The processor's name; Linux tells it only in /proc/cpuinfo."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def load() -> float | None:
+    """Processes that want to run, averaged over the last minute; None where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has no such function
+        return None
+
+
+def busy_note(average: float | None, cores: int) -> str | None:
+    """A sentence if the machine has other work than measuring.
+
+    >>> busy_note(3.9, 2)
+    'The machine is busy: load 3.9 on 2 cores. Times are too long and vary; ratios within one run are safer.'
+    >>> busy_note(0.5, 2) is None
+    True
+    """
+    if average is None or average <= max(BUSY * cores, 1.0):
+        return None
+    return (
+        f"The machine is busy: load {average:.1f} on {cores} cores. Times are too long and vary; ratios within one "
+        "run are safer."
+    )
