@@ -15,7 +15,7 @@ from convslim import models
 from convslim.errors import ArtifactError, ConvslimError, ModelError
 from convslim.surgery.weights import load_weights
 
-CIFAR, DIGITS, IMAGENET = (1, 3, 32, 32), (1, 1, 8, 8), (1, 3, 224, 224)
+IMAGENET = (1, 3, 224, 224)
 
 
 def build(spec: str, options: list[str], weights: Path | None = None) -> nn.Module:
@@ -66,8 +66,8 @@ def example_input(spec: str, shape: str | None) -> Tensor:
 
 
 def _usual(spec: str) -> tuple[int, ...]:
-    if spec in models.NETWORKS:
-        return DIGITS if spec.startswith("digits") else CIFAR
+    if spec in models.SHAPES:
+        return (1, *models.SHAPES[spec])
     if spec.startswith(("timm:", "torchvision:")):
         return IMAGENET
     raise ModelError(f"The image size of '{spec}' is not known; give it, for example --input 1,3,32,32.")

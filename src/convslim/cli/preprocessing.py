@@ -106,8 +106,8 @@ def _known_shape(spec: str, config: Mapping[str, Any]) -> tuple[int, int, int] |
     if config:
         channels, height, width = config["input_size"]
         return int(channels), int(height), int(width)
-    if spec in models.NETWORKS:
-        return (1, 8, 8) if spec.startswith("digits") else (3, 32, 32)
+    if spec in models.SHAPES:
+        return models.SHAPES[spec]
     return (3, 224, 224) if spec.startswith("torchvision:") else None
 
 
@@ -129,7 +129,7 @@ def _normalization(
     note = ""
     if config and len(config["mean"]) == channels:
         known = tuple(config["mean"]), tuple(config["std"])
-    elif spec in models.NETWORKS and channels == (1 if spec.startswith("digits") else 3):
+    elif models.SHAPES.get(spec) in ((channels, 8, 8), (channels, 32, 32)):
         data, name = (digits, "the digits") if spec.startswith("digits") else (cifar10, "CIFAR-10")
         known, note = (data.MEAN, data.STD), f"those of {name}"
     elif channels == 3:

@@ -4,6 +4,6 @@
 torch.Size([16, 16, 3, 3])
 """
 
-from convslim.models.factory import NETWORKS, create
+from convslim.models.factory import NETWORKS, SHAPES, create
 
-__all__ = ["NETWORKS", "create"]
+__all__ = ["NETWORKS", "SHAPES", "create"]

@@ -14,6 +14,7 @@ from convslim.models.digits import DigitsCNN
 from convslim.models.resnet_cifar import CifarResNet
 from convslim.models.user_code import call_factory
 from convslim.models.vgg_cifar import CifarVGG16BN
+from convslim.models.yolov3_mobilenetv2 import YOLOv3MobileNetV2
 
 _DEPTHS = (20, 32, 44, 56, 110)
 
@@ -22,8 +23,16 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}_cifar_b": partial(CifarResNet, depth, "B") for depth in _DEPTHS},
     "vgg16_bn_cifar": CifarVGG16BN,
     "digits_cnn": DigitsCNN,
+    "yolov3_mobilenetv2": YOLOv3MobileNetV2,
 }
 """The networks that convslim brings along, by name."""
+
+SHAPES: Mapping[str, tuple[int, int, int]] = {
+    **dict.fromkeys(NETWORKS, (3, 32, 32)),
+    "digits_cnn": (1, 8, 8),
+    "yolov3_mobilenetv2": (3, 512, 512),
+}
+"""Channels, height and width of the images that they are made for."""
 
 
 def create(spec: str, **options: Any) -> nn.Module:
