@@ -10,7 +10,7 @@ import pytest
 from convslim.errors import RecipeError
 from convslim.pipeline import builtin_recipes, load_recipe, parse_recipe
 from convslim.pipeline.overrides import apply_overrides
-from convslim.pipeline.recipe import expand
+from convslim.pipeline.environment import expand
 
 TINY = Path(__file__).with_name("tiny.yaml")
 

@@ -15,7 +15,7 @@ from convslim.cli.network import artifact_factory, build, example_input
 from convslim.data import open_data
 from convslim.errors import ArtifactError
 from convslim.export import export_onnx
-from convslim.pipeline.recipe import expand
+from convslim.pipeline.environment import expand
 from convslim.surgery.artifact import RECORD, load
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -186,6 +184,8 @@ class _Reader:
 def _keys(schema: type[BaseModel], path: Iterable[str | int]) -> list[str]:
     """Known keys of the mapping at `path` inside a schema."""
     for key in path:
+        if isinstance(key, int):
+            continue
         field = schema.model_fields.get(str(key))
         annotation = field.annotation if field else None
         options = [annotation, *getattr(annotation, "__args__", ())]
@@ -194,21 +194,3 @@ def _keys(schema: type[BaseModel], path: Iterable[str | int]) -> list[str]:
             return []
         schema = inner[0]
     return list(schema.model_fields)
-
-
-def expand(text: str, place: str) -> str:
-    """Replace `${NAME}` by environment variables.
-
-    Raises:
-        RecipeError: a variable is not set.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise RecipeError(
-                f"{place}: '{text}' needs the environment variable {match[1]}, which is not set. Set it, for "
-                f"example export {match[1]}=/path, or write the path into the recipe."
-            )
-        return os.environ[match[1]]
-
-    return re.sub(r"\$\{(\w+)\}", value, text)

@@ -17,8 +17,9 @@ from convslim import models
 from convslim.data import DataSource, open_data
 from convslim.errors import ConvslimError
 from convslim.measure.cost import cost
+from convslim.pipeline.environment import expand
 from convslim.pipeline.folder import MODEL, RECORD, RunFolder
-from convslim.pipeline.recipe import Recipe, RecipeStep, expand
+from convslim.pipeline.recipe import Recipe, RecipeStep
 from convslim.pipeline.state import Context, Outcome, State
 from convslim.pipeline.steps import STEPS
 from convslim.pipeline.steps.evaluate import measure

@@ -25,9 +25,18 @@ class MaskedNetwork(nn.Module):
         places: What the coefficients multiply.
         point: The coefficients while training: where FISTA takes the gradient, shape `(places.total,)`.
         settled: The coefficients in evaluation: FISTA's iterate, in which zeros are channels that are cut.
+        inertia, strength: FISTA's t, and the λ of the last step.
+        steps, epochs, stable: Steps and epochs so far, and for how many of these the same channels are cut.
+        cut_before: Which coefficients were zero at the end of the last epoch.
     """
 
     settled: Tensor
+    inertia: Tensor
+    strength: Tensor
+    steps: Tensor
+    epochs: Tensor
+    stable: Tensor
+    cut_before: Tensor
 
     def __init__(self, network: nn.Module, places: MaskPlaces, start: Tensor) -> None:
         super().__init__()
@@ -35,6 +44,11 @@ class MaskedNetwork(nn.Module):
         self.places = places
         self.point = nn.Parameter(start.clone())
         self.register_buffer("settled", start.clone())
+        self.register_buffer("inertia", torch.ones((), dtype=torch.float64))
+        self.register_buffer("strength", torch.zeros((), dtype=torch.float64))
+        for name in ("steps", "epochs", "stable"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self.register_buffer("cut_before", torch.zeros(places.total, dtype=torch.bool))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's output with the coefficients in force."""

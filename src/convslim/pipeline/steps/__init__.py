@@ -13,6 +13,7 @@ from convslim.pipeline.steps.export import ExportStep, run_export
 from convslim.pipeline.steps.prune import PruneStep, run_prune
 from convslim.pipeline.steps.recalibrate import RecalibrateStep, run_recalibrate
 from convslim.pipeline.steps.reconstruct import ReconstructStep, run_reconstruct
+from convslim.pipeline.steps.select import SelectStep, run_select
 from convslim.pipeline.steps.sparsify import SparsifyStep, run_sparsify
 from convslim.pipeline.steps.train import run_train
 from convslim.train import TrainConfig
@@ -30,6 +31,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "train": Step(TrainConfig, run_train),
     "sparsify": Step(SparsifyStep, run_sparsify),
     "prune": Step(PruneStep, run_prune),
+    "select": Step(SelectStep, run_select),
     "reconstruct": Step(ReconstructStep, run_reconstruct),
     "recalibrate": Step(RecalibrateStep, run_recalibrate),
     "finetune": Step(TrainConfig, run_train),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from convslim.pipeline.state import Context, Outcome, State
+from convslim.pipeline.teacher import guidance
 from convslim.sparsity import Penalty
 from convslim.train import TrainConfig, fit
 
@@ -18,6 +19,7 @@ def run_train(config: TrainConfig, state: State, context: Context, *, penalty: P
         out=context.work,
         resume=True,
         penalty=penalty,
+        guidance=guidance(config, state.model, state, context),
         quiet=context.quiet,
     )
     return Outcome(model=result.model, details={"epochs": [asdict(metrics) for metrics in result.history]})
