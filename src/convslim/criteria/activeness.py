@@ -56,9 +56,9 @@ def activeness(
     - substitutability ``S_c = exp(−d_c / mean(d))``.
 
     Both copies of a duplicated channel look replaceable, so channels are removed one by one: the least important goes,
-    its row and column of D too, and d and S are taken anew. A channel's score is its importance when it goes, never
-    less than an earlier one's. Both factors are relative to the group; the table has the scores divided by
-    their mean for a global ranking.
+    its row and column of D too, and d and S are taken anew, with mean(d) of the whole group: the others can only become
+    more important. A channel's score is its importance when it goes, never less than an earlier one's. Both factors
+    are relative to the group; the table has the scores divided by their mean for a global ranking.
 
     Channels of coupled producers are seen at several places of the network: A, D and S are taken at each, the
     importances combined by ``over``, and a channel goes everywhere at once.

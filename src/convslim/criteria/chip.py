@@ -51,8 +51,9 @@ def _lost_norms(rows: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(rows @ rows.mT)
     values = values.clamp_min(0)
     weights = vectors.square()
-    largest = values[:, -1:].sqrt()
-    points = torch.arange(-_REACH, _REACH, _STEP, dtype=rows.dtype, device=rows.device).exp() * largest
-    inverse = (values[:, :, None] + points[:, None, :].square()).clamp_min(1e-300).reciprocal()
+    largest = values[:, -1:, None].sqrt()
+    points = torch.arange(-_REACH, _REACH, _STEP, dtype=rows.dtype, device=rows.device).exp() * largest[:, 0]
+    # maps of zeros: every ratio is 0 / 1
+    inverse = torch.where(largest > 0, values[:, :, None] + points[:, None, :].square(), 1.0).reciprocal()
     ratio = (weights @ (values[:, :, None] * inverse.square())) / (weights @ inverse)
     return 2 / math.pi * _STEP * (ratio @ points[:, :, None])[..., 0]

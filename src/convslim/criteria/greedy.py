@@ -37,14 +37,20 @@ class Neighbors:
         self._reach = np.full(self._rows, count)
         self._count = np.full(self._rows, count)
         self._total = np.take_along_axis(self._difference, self._order[:, :count], 1).sum(1)
+        self._usual = self._distance().mean(1, keepdims=True)
 
     def substitutability(self) -> Floats:
-        """``S_c = exp(−d_c / mean(d))`` over the channels that are left, ``(places, C)``; 0 for the last one."""
-        distance = np.maximum(self._total, 0.0) / np.maximum(self._count, 1)
-        distance = distance.reshape(-1, self._channels)
-        mean = distance[:, self._alive].mean(1, keepdims=True)
-        nearness: Floats = np.exp(-np.divide(distance, mean, out=np.zeros_like(distance), where=mean > 0))
-        return np.where(self._count.reshape(distance.shape) > 0, nearness, 0.0)
+        """``S_c = exp(−d_c / mean(d))``, ``(places, C)``; 0 for the last channel that is left.
+
+        The mean is that of the whole group, before any removal: so S of those that are left never rises for k = 1.
+        """
+        distance = self._distance()
+        ratio = np.divide(distance, self._usual, out=np.zeros_like(distance), where=self._usual > 0)
+        return np.where(self._count.reshape(distance.shape) > 0, np.exp(-ratio), 0.0)
+
+    def _distance(self) -> Floats:
+        distance: Floats = np.maximum(self._total, 0.0) / np.maximum(self._count, 1)
+        return distance.reshape(-1, self._channels)
 
     def remove_(self, channel: int) -> None:
         """Take a channel away: who had it among the nearest gets the next one instead."""
@@ -65,9 +71,9 @@ class Neighbors:
 def removal_scores(neighbors: Neighbors, importance: Importance, channels: int) -> Floats:
     """Scores of channels that go one by one, always the least important of those that are left.
 
-    A channel's score is its importance when it goes; where an earlier one was more important, that one's: removing
-    channels in the order of their scores is removing them one by one. A factor of up to 1 + 1e-9·C keeps the order of
-    equal ones.
+    A channel's score is its importance when it goes. Where an earlier one was more important it is that one's, which
+    only means over several neighbors, or S instead of 1 − S, can bring about: removing channels in the order of their
+    scores is removing them one by one. A factor of up to 1 + 1e-9·C keeps the order of equal ones.
 
     Args:
         neighbors: Nobody removed yet.
@@ -76,7 +82,7 @@ def removal_scores(neighbors: Neighbors, importance: Importance, channels: int) 
 
     >>> differences = np.array([[[0.0, 0.0, 4.0], [0.0, 0.0, 4.0], [4.0, 4.0, 0.0]]])
     >>> removal_scores(Neighbors(differences, 1), lambda nearness: 1 - nearness[0], 3).round(3)
-    array([0.   , 0.632, 1.   ])
+    array([0.  , 0.95, 1.  ])
     """
     scores = np.zeros(channels)
     alive = np.ones(channels, dtype=bool)

@@ -36,7 +36,7 @@ def observe(
     """
     if graph.program is not None and not is_program(model):
         model = assemble(graph.program, named_tensors(model))
-    total: Seen = {}
+    total: Seen | None = None
     where = places(graph)
     for number, batch in enumerate(batches):
         try:
@@ -52,10 +52,10 @@ def observe(
                 f"{type(model).__name__} fails on calibration batch {number}: {type(error).__name__}: {error}. "
                 "A batch is a pair (inputs, targets) with inputs as the network takes them."
             ) from error
-        if found is None or (total and found.keys() != total.keys()):
+        if found is None or (total is not None and found.keys() != total.keys()):
             raise _other_model(model)
-        total = {key: total[key].merge(found[key]) for key in found} if total else found
-    if not total:
+        total = {key: total[key].merge(found[key]) for key in found} if total is not None else found
+    if total is None:
         raise DataError(
             f"Criterion {criterion.name!r} looks at feature maps, and no batch was given; "
             "pass batches=[(inputs, targets), ...], a few hundred training samples in all."

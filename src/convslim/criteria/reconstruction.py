@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,16 +18,12 @@ from convslim.channels.program.assemble import assemble, is_program
 from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.criteria.downdates import LeastSquares, removal_order
 from convslim.criteria.scores import Scores
-from convslim.errors import ModelError
-from convslim.surgery.reconstruction.moments import Moments
-from convslim.surgery.reconstruction.pair import graph_for, listed, num_images
-from convslim.surgery.reconstruction.replay import Replay, replays
-from convslim.surgery.reconstruction.rows import input_rows, num_positions, output_rows, sampled
-from convslim.surgery.reconstruction.sites import Layers, Site, matrix_of, scale_behind
+from convslim.criteria.views import View, look_
+from convslim.surgery.reconstruction.pair import graph_for, listed
+from convslim.surgery.reconstruction.replay import replays
+from convslim.surgery.reconstruction.sites import Layers, Site
 
 NAME = "reconstruction"
-STRENGTH = 1e-3
-"""λ of the refits, as a fraction of the mean variance of the inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,38 +93,22 @@ def error_curves(
     running = replays(model, inputs)
     graph = graph_for(model, graph, running[0], inputs[0])
     readers = _Readers(graph)
-    tensors = named_tensors(model)
-    firsts = np.cumsum([0, *(num_images(batch) for batch in inputs)]).tolist()
+    tensors = {name: tensor.detach() for name, tensor in named_tensors(model).items()}
+    read = [(site, found) for site in Layers(running[0].tape).sites if (found := readers.blocks(site))]
     waiting: dict[str, list[LeastSquares]] = {}
     curves: dict[str, ErrorCurve] = {}
-    spreads = _spreads(model, inputs)
-    read = [(site, found) for site in Layers(running[0].tape).sites if (found := readers.blocks(site))]
     last = {name: site.index for site, found in read for name in found}
     with torch.no_grad():
+        views = deque(View(site, tensors, per_image) for site, _ in read)
+        look_(views, running, inputs)
         for site, found in read:
-            problem = _problem(site, tensors, running, firsts, per_image, spreads[site.index])
+            problem = views.popleft().problem()
             for name, places in found.items():
-                waiting.setdefault(name, []).extend(_parts(problem, places))
+                waiting.setdefault(name, []).extend(_parts(site, *problem, places))
                 if last[name] == site.index:
                     curves[name] = _curve(waiting.pop(name))
     unscored = tuple(group.name for group in graph.prunable if group.name not in curves)
     return ErrorCurves(graph.structure, curves, unscored)
-
-
-def _spreads(model: nn.Module, batches: Sequence[ExampleInput]) -> dict[int, float]:
-    """Variance, summed over channels, of what each layer's outputs arrive in, by the layer's place."""
-    sums: dict[int, Tensor] = {}
-    with torch.no_grad():
-        for replay in replays(model, batches):
-            made = {out.id: call.index for call in replay.calls for out in call.outs}
-            for site in sorted(Layers(replay.tape).sites, key=lambda site: made[site.arrival.id]):
-                replay.advance(made[site.arrival.id] + 1)
-                values = replay.value(site.arrival).double()
-                rows = (values.transpose(0, 1) if site.kernel.size else values.movedim(-1, 0)).flatten(1)
-                ones = torch.full((len(rows),), rows.shape[1], dtype=rows.dtype, device=rows.device)
-                found = torch.stack([ones, rows.sum(1), rows.square().sum(1)])
-                sums[site.index] = sums[site.index] + found if site.index in sums else found
-    return {index: float((squares / n - (total / n).square()).sum()) for index, (n, total, squares) in sums.items()}
 
 
 class _Readers:
@@ -161,38 +142,8 @@ def _channel_of_class(group: ChannelGroup, labeler: Labeler, classes: npt.NDArra
     return channel_of
 
 
-def _problem(
-    site: Site,
-    tensors: Mapping[str, Tensor],
-    running: Sequence[Replay],
-    firsts: Sequence[int],
-    per_image: int,
-    spread: float,
-) -> tuple[Site, Tensor, Tensor]:
-    """A reader's regularized Gram matrices ``(G, K, K)`` and weights ``(G, K, M)``, in the unit of the error."""
-    matrix = matrix_of(tensors[site.weight].detach(), site).double()
-    moments = Moments.zeros(matrix)
-    for first, after, replay in zip(firsts, firsts[1:], running, strict=False):
-        replay.advance(site.index)
-        outputs = replay.result(site.index)
-        count = after - first
-        positions = sampled(first, count, num_positions(outputs.shape, site.kernel, count), per_image)
-        positions = positions.to(outputs.device)
-        x = input_rows(replay.value(site.features), site.kernel, outputs.shape, positions)
-        y = output_rows(outputs, site.kernel, positions)
-        moments.add_(x, y.reshape(len(y), len(matrix), -1).transpose(0, 1))
-    about = moments.centered() if site.mean or site.bias else moments.raw()
-    if not torch.isfinite(about.xx).all() or not torch.isfinite(about.yy).all():
-        raise ModelError(f"What {site.module} reads or gives is not finite on the calibration images.")
-    scale = scale_behind(site, tensors).reshape(len(matrix), 1, -1)
-    level = about.xx.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-30)
-    eye = torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
-    return site, about.xx + (STRENGTH * level)[:, None, None] * eye, matrix * scale / math.sqrt(max(spread, 1e-30))
-
-
-def _parts(problem: tuple[Site, Tensor, Tensor], places: npt.NDArray[np.int64]) -> Iterator[LeastSquares]:
+def _parts(site: Site, grams: Tensor, matrices: Tensor, places: npt.NDArray[np.int64]) -> Iterator[LeastSquares]:
     """One problem for every conv group, with the channels' positions in it."""
-    site, grams, matrices = problem
     taps = math.prod(site.kernel.size)
     width = grams.shape[1] // taps
     for number, (gram, matrix) in enumerate(zip(grams, matrices, strict=True)):
