@@ -67,8 +67,10 @@ class Moments:
         total, x_at, y_at = w.double().sum(), x_mean[:, 0].double(), y_mean[:, 0].double()
         self.weight += total
         self.x += x_sum + total * x_at
-        self.xx += (wx @ x).double() + _outer(x_sum, x_at) + _outer(x_at, x_sum + total * x_at)
-        self.xy += (wx @ y).double() + _outer(x_sum, y_at) + _outer(x_at, y_sum + total * y_at)
+        self.xx += wx @ x
+        self.xx.baddbmm_(torch.stack([x_sum, x_at], 2), torch.stack([x_at, x_sum + total * x_at], 1))
+        self.xy += wx @ y
+        self.xy.baddbmm_(torch.stack([x_sum, x_at], 2), torch.stack([y_at, y_sum + total * y_at], 1))
         self.y += y_sum + total * y_at
         self.yy += squares + y_at * (2 * y_sum + total * y_at)
 
@@ -99,19 +101,14 @@ class Moments:
         )
 
 
-def _outer(left: Tensor, right: Tensor) -> Tensor:
-    return left[:, :, None] * right[:, None, :]
-
-
-def squared_error(moments: Moments, matrix: Tensor, constant: Tensor) -> Tensor:
+def squared_error(m: Moments, matrix: Tensor, constant: Tensor) -> Tensor:
     """Mean of ``(x W + b - y)²`` by output, ``(G, M)``.
 
     Args:
-        moments: Sums over rows.
+        m: Moments about the means, :meth:`Moments.centered`.
         matrix: W, ``(G, K, M)``.
         constant: b, ``(G, M)``.
     """
-    m = moments.centered()
     spread = m.yy - 2 * (matrix * m.xy).sum(1) + (matrix * (m.xx @ matrix)).sum(1)
     offset = (m.x[:, None] @ matrix)[:, 0] + constant - m.y
     return spread.clamp_min(0) + offset.square()

@@ -168,15 +168,21 @@ class Pair:
         """Put the smaller network back to where it was."""
         self._smalls = [replay.fork(tensors) for replay in stand]
 
+    def features(self, site: Site) -> Iterator[Tensor]:
+        """Advance the smaller network to a layer, and show what it reads."""
+        for small in self._smalls:
+            small.advance(site.index)
+            yield small.value(site.features)
+
     def at(self, site: Site) -> Iterator[Seen]:
         """Advance every batch to a layer of the smaller network, and show what is there."""
         own = self._original_of[site.index]
         if own.addend is None:
             site = replace(site, addend=None)
         for span, original, small in zip(self.spans, self._originals, self._smalls, strict=True):
-            original.advance(own.index)
+            original.advance(own.index + 1)
             small.advance(site.index)
-            target = self._flow.kept(original.result(own.index), own.output, self._stays)
+            target = self._flow.kept(original.value(own.output), own.output, self._stays)
             lag = None
             if own.addend is not None and site.addend is not None:
                 known = self._flow.kept(original.ahead(own.addend), own.addend, self._stays)

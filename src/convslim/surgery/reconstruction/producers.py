@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -92,13 +93,16 @@ def together_(
     refit: Refit, found: Fitted, producer: Site, stand: Stand, pair: Pair, tensors: Mapping[str, Tensor]
 ) -> Fitted:
     """Change a fitted layer's producer and the layer in turns, while the held-out error falls."""
-    wanted = refit.wanted()
     names = [name for site in (producer, refit.site) for name in (site.weight, site.mean, site.bias) if name]
-    between = Between(producer, refit.site, stand.rows, stand.replays, tensors, refit.scale)
-    fitted = [~held_out(*span) for span in pair.spans]
+    between = Between(producer, refit, stand, [~held_out(*span) for span in pair.spans], tensors)
     for _ in range(TURNS):
         before = {name: tensors[name].detach().clone() for name in names}
-        between.step_(wanted, fitted)
+        errors = refit.errors()
+        step = between.step()
+        between.go_(step, 1.0)
+        pair.return_(stand.replays, tensors)
+        length = _best_length(errors, refit.errors())
+        between.go_(step, length - 1.0)
         pair.return_(stand.replays, tensors)
         again = refit.run_()
         if not refit.error(again) < refit.error(found):
@@ -110,106 +114,111 @@ def together_(
     return found
 
 
+def _best_length(before: Tensor, after: Tensor) -> float:
+    """The length at which the error would be least if what a whole step does grew in proportion."""
+    gone = before - after
+    return float((gone * before).sum()) / max(float(gone.square().sum()), 1e-30)
+
+
 @dataclass(frozen=True, eq=False)
+class Step:
+    """Change of a producer's weights, ``(G, K, M)``, and of its constants, ``(C,)``."""
+
+    matrix: Tensor
+    constant: Tensor
+
+
 class Between:
     """A producer, its reader, and what is needed to run from one to the other.
 
-    Attributes:
-        producer, reader: The layers.
-        moments: Of the producer's inputs.
-        before: A replay for every batch that stands before the producer.
+    Args:
+        producer, refit: The two layers.
+        stand: The smaller network before the producer.
+        fitted: For every batch which images may be looked at, ``(N,)``.
         tensors: Of the smaller network.
-        scale: What the reader's outputs are multiplied with behind it, ``(C_out,)``.
     """
 
-    producer: Site
-    reader: Site
-    moments: Moments
-    before: Sequence[Replay]
-    tensors: Mapping[str, Tensor]
-    scale: Tensor
+    def __init__(
+        self, producer: Site, refit: Refit, stand: Stand, fitted: Sequence[Tensor], tensors: Mapping[str, Tensor]
+    ) -> None:
+        self.producer, self.reader, self.tensors = producer, refit.site, tensors
+        self._scale, self._stand, self._fitted = refit.scale, stand, fitted
+        self._wanted = refit.wanted()
+        bends = [self._bend(*each) for each in zip(stand.replays, fitted, strict=True)]
+        self._curvature = torch.stack(bends).sum(0)
 
-    def step_(self, wanted: Sequence[Tensor], fitted: Sequence[Tensor]) -> None:
-        """Change the producer's weights once.
+    def step(self) -> Step:
+        """One step of Gauss-Newton."""
+        batches = zip(self._stand.replays, self._wanted, self._fitted, strict=True)
+        gradients, constants = zip(*(self._pull(*each) for each in batches), strict=True)
+        gradient = torch.stack(gradients).sum(0)
+        bend = self._curvature.reshape(len(gradient), 1, -1)
+        bend = bend.clamp_min(1e-6 * float(bend.max()) + 1e-30)
+        moves = bool(self.producer.mean or self.producer.bias)
+        about = self._stand.rows.centered() if moves else self._stand.rows.raw()
+        pull = torch.stack(constants).sum(0).reshape(bend.shape) if moves else torch.zeros_like(bend)
+        change = solve_ridge(about.xx, gradient - about.x[:, :, None] * pull, STRENGTH) / bend
+        shift = (pull / bend - about.x[:, None] @ change) if moves else torch.zeros_like(bend)
+        return Step(change, shift.reshape(-1))
 
-        Args:
-            wanted: For every batch what the reader should give, before its bias and constants.
-            fitted: For every batch which images may be looked at, ``(N,)``.
-        """
+    def go_(self, step: Step, length: float) -> None:
+        """Add a multiple of a step to the producer's weights and constants."""
+        weight = self.tensors[self.producer.weight]
+        write_(weight, matrix_of(weight.detach(), self.producer) + length * step.matrix, self.producer)
+        if self.producer.mean:
+            self.tensors[self.producer.mean].sub_(length * step.constant)
+        elif self.producer.bias:
+            self.tensors[self.producer.bias].add_(length * step.constant)
+
+    def _pull(self, before: Replay, wanted: Tensor, fitted: Tensor) -> tuple[Tensor, Tensor]:
+        """Of one batch: how the squared error falls with every weight and every constant."""
         site = self.producer
-        weight = self.tensors[site.weight]
-        start = weight.detach().clone()
-        sums = [self._sums(*each, start) for each in zip(self.before, wanted, fitted, strict=True)]
-        gradient, constant, curvature = (torch.stack(part).sum(0) for part in list(zip(*sums, strict=True))[:3])
-        errors = [each[3] for each in sums]
-        change, shift = self._direction(gradient, constant, curvature)
-        self._shift_(matrix_of(start, site) + change, shift)
-        # The length at which the error would be least if what the step did grew in proportion.
-        along = square = 0.0
-        for batch, old in zip(zip(self.before, wanted, fitted, strict=True), errors, strict=True):
-            gone = old - self._errors(*batch)
-            along += float((gone * old).sum(dtype=torch.float64))
-            square += float(gone.square().sum(dtype=torch.float64))
-        length = along / max(square, 1e-30)
-        self._shift_(matrix_of(start, site) + length * change, (length - 1) * shift)
-
-    def _sums(self, before: Replay, wanted: Tensor, fitted: Tensor, start: Tensor) -> tuple[Tensor, ...]:
-        """Of one batch: gradients by weight and constant, curvature by output, and the errors."""
-        site = self.producer
+        weight, output, replay = self._run(before)
+        features = before.value(site.features)
         with torch.enable_grad():
-            weight = start.clone().requires_grad_()
-            replay = before.fork({**self.tensors, site.weight: weight})
-            features = replay.value(site.features)
-            replay.advance(site.index + 1)
-            output = replay.value(site.output)
-            if not site.kernel.size:
-                output = output.detach().requires_grad_()  # its weight was transposed earlier
-            replay.put(site.output, output.clone())
-            error = self._error(replay, wanted, fitted)
-        noise = self._seen(_signs(error, len(fitted)), fitted)
-        (noise,) = torch.autograd.grad(error, output, noise, retain_graph=True)
-        (fall,) = torch.autograd.grad(error, output, -error.detach(), retain_graph=True)
+            result = replay.result(self.reader.index)
+        seed = (wanted - result.detach()).mul_(self._by_output(self._scale.square(), result, fitted))
+        (fall,) = torch.autograd.grad(result, output, seed, retain_graph=True)
         if site.kernel.size:
             (by_weight,) = torch.autograd.grad(output, weight, fall)
             gradient = matrix_of(by_weight.double(), site)
         else:
             gradient = (features.T @ fall).double()[None]
-        rows = [part.movedim(1 if site.kernel.size else -1, 0).flatten(1).double() for part in (fall, noise)]
-        return gradient, rows[0].sum(1), rows[1].square().sum(1), error.detach()
+        return gradient, _by_channel(fall, site)
 
-    def _errors(self, before: Replay, wanted: Tensor, fitted: Tensor) -> Tensor:
-        return self._error(before.fork(self.tensors), wanted, fitted)
+    def _bend(self, before: Replay, fitted: Tensor) -> Tensor:
+        """Of one batch: the squared error's curvature by output of the producer, by random signs sent back."""
+        _, output, replay = self._run(before)
+        read = replay.value(self.reader.features)
+        matrix = matrix_of(self.tensors[self.reader.weight].detach(), self.reader)[0]
+        taps = math.prod(self.reader.kernel.size)
+        reach = (matrix * self._scale.to(matrix)).square().sum(1).reshape(-1, taps).sum(1).sqrt()
+        (noise,) = torch.autograd.grad(read, output, _signs(read, len(fitted)) * self._by_output(reach, read, fitted))
+        return _by_channel(noise.square_(), self.producer)
 
-    def _error(self, replay: Replay, wanted: Tensor, fitted: Tensor) -> Tensor:
-        """What is missing in the reader's outputs, in the unit behind it; zero for images not looked at."""
-        replay.advance(self.reader.index)
-        missing = wanted - replay.result(self.reader.index)
-        dims = (-1, *(1,) * len(self.reader.kernel.size))
-        return self._seen(missing * self.scale.to(missing).reshape(dims), fitted)
+    def _run(self, before: Replay) -> tuple[Tensor, Tensor, Replay]:
+        """The producer's weight, what it makes, and the replay before the reader, connected for gradients."""
+        site = self.producer
+        weight = self.tensors[site.weight].detach().requires_grad_()
+        replay = before.fork({**self.tensors, site.weight: weight})
+        with torch.enable_grad():
+            replay.advance(site.index + 1)
+            output = replay.value(site.output)
+            if not site.kernel.size:
+                output = output.detach().requires_grad_()  # its weight was transposed earlier
+            replay.put(site.output, output.clone())
+            replay.advance(self.reader.index)
+        return weight, output, replay
 
-    def _seen(self, values: Tensor, fitted: Tensor) -> Tensor:
-        by_image = values.reshape(len(fitted), -1)
-        return (by_image * fitted[:, None].to(by_image)).reshape(values.shape)
+    def _by_output(self, factors: Tensor, like: Tensor, fitted: Tensor) -> Tensor:
+        """Factors by channel of the reader's inputs or outputs; zero for images not looked at."""
+        images = fitted.repeat_interleave(len(like) // len(fitted)).to(like)
+        return torch.outer(images, factors.to(like)).reshape(*(len(images), -1), *(1,) * len(self.reader.kernel.size))
 
-    def _direction(self, gradient: Tensor, constant: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor]:
-        """Change of weights ``(G, K, M)`` and of the constant ``(C,)``."""
-        groups = len(gradient)
-        bend = curvature.reshape(groups, 1, -1)
-        bend = bend.clamp_min(1e-6 * float(bend.max()) + 1e-30)
-        moves = bool(self.producer.mean or self.producer.bias)
-        about = self.moments.centered() if moves else self.moments.raw()
-        pull = constant.reshape(groups, 1, -1) if moves else torch.zeros_like(bend)
-        change = solve_ridge(about.xx, gradient - about.x[:, :, None] * pull, STRENGTH) / bend
-        shift = (pull / bend - about.x[:, None] @ change) if moves else torch.zeros_like(bend)
-        return change, shift.reshape(-1)
 
-    def _shift_(self, matrix: Tensor, constant: Tensor) -> None:
-        """Write the producer's weights, and move its constant."""
-        write_(self.tensors[self.producer.weight], matrix, self.producer)
-        if self.producer.mean:
-            self.tensors[self.producer.mean].sub_(constant)
-        elif self.producer.bias:
-            self.tensors[self.producer.bias].add_(constant)
+def _by_channel(values: Tensor, site: Site) -> Tensor:
+    channel = 1 if site.kernel.size else values.dim() - 1
+    return values.sum([dim for dim in range(values.dim()) if dim != channel]).double()
 
 
 def _signs(like: Tensor, images: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,23 @@ class Fitted:
     rows: Moments
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What is wanted of a layer at some positions of one batch.
+
+    Attributes:
+        shape: Of the layer's output.
+        positions: Flat output positions by image, ``(N, P)``.
+        held: Which rows are held out, ``(N * P,)``.
+        outputs: Wanted outputs behind the layer's bias, ``(N * P, C_out)`` float64.
+    """
+
+    shape: torch.Size
+    positions: Tensor
+    held: Tensor
+    outputs: Tensor
+
+
 class Refit:
     """One layer of the smaller network, before which both networks stand.
 
@@ -45,6 +62,7 @@ class Refit:
         self._reach = self.scale.abs() > _LEAST_SCALE * self.scale.abs().max()
         self._mean = tensors[site.mean].clone() if site.mean else torch.zeros_like(self.scale)
         self.importance = self.scale.square().reshape(self._matrix().shape[0], -1)
+        self._rows: list[Rows] = []
 
     def run_(self) -> Fitted:
         """Fit the layer to what is wanted of it now, and write its new weights."""
@@ -61,9 +79,26 @@ class Refit:
     def sums(self) -> tuple[Moments, Moments]:
         """Rows to fit, and rows held out."""
         train, held = Moments.zeros(self._matrix()), Moments.zeros(self._matrix())
-        for seen in self._pair.at(self.site):
-            self._add_rows_(train, held, seen)
+        for x, y, out in self._each():
+            train.add_(x[:, ~out], y[:, ~out])
+            held.add_(x[:, out], y[:, out])
         return train, held
+
+    def errors(self) -> Tensor:
+        """What is missing now in the rows to fit, in the unit behind the BatchNorms."""
+        matrix, reach = self._matrix(), self.importance.sqrt()[:, None]
+        missing = [((y - x @ matrix.to(x)) * reach)[:, ~out] for x, y, out in self._each()]
+        return torch.cat(missing, 1)
+
+    def _each(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of every batch the rows ``(G, R, K)`` and ``(G, R, M)``, and which are held out."""
+        self._rows = self._rows or [self._rows_of(seen) for seen in self._pair.at(self.site)]
+        for features, rows in zip(self._pair.features(self.site), self._rows, strict=True):
+            x = input_rows(features, self.site.kernel, rows.shape, rows.positions)
+            y = rows.outputs - self._moved()
+            if self.site.bias:
+                y = y - self._tensors[self.site.bias].detach()
+            yield x, y.reshape(len(y), self.site.kernel.groups, -1).transpose(0, 1), rows.held
 
     def wanted(self) -> list[Tensor]:
         """For every batch what the layer's operation should give, with its own bias."""
@@ -86,23 +121,18 @@ class Refit:
         """The constant that the running mean has taken up so far."""
         return self._mean - self._tensors[self.site.mean] if self.site.mean else torch.zeros_like(self.scale)
 
-    def _add_rows_(self, train: Moments, held: Moments, seen: Seen) -> None:
-        """Add one batch's equations."""
+    def _rows_of(self, seen: Seen) -> Rows:
+        """What is wanted at some positions of one batch."""
         kernel, images = self.site.kernel, seen.num_images
         positions = sampled(seen.first, images, num_positions(seen.target.shape, kernel, images), self._per_image)
         positions = positions.to(seen.target.device)
-        x = input_rows(seen.features, kernel, seen.target.shape, positions)
-        y = output_rows(seen.target, kernel, positions).double() - self._moved()
-        if self.site.bias:
-            y = y - self._tensors[self.site.bias].detach()
+        y = output_rows(seen.target, kernel, positions).double()
         if seen.lag is not None:
             # an output that hardly reaches the sum cannot make up for it
             lag = output_rows(seen.lag.reshape(seen.target.shape), kernel, positions).double()
             y = y + torch.where(self._reach, lag / self.scale, 0.0)
-        y = y.reshape(len(y), kernel.groups, -1).transpose(0, 1)
-        out = held_out(seen.first, images).to(positions.device)[:, None].expand_as(positions).reshape(-1)
-        train.add_(x[:, ~out], y[:, ~out])
-        held.add_(x[:, out], y[:, out])
+        held = held_out(seen.first, images).to(positions.device)[:, None].expand_as(positions).reshape(-1)
+        return Rows(seen.target.shape, positions, held, y)
 
 
 def held_out(first: int, count: int) -> Tensor:

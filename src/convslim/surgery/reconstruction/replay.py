@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only
 
@@ -19,6 +20,8 @@ from convslim.channels.recorder import record
 from convslim.channels.tape import ExampleInput, OpCall, Tape, TensorRef, as_arguments, named_tensors
 from convslim.errors import ModelError
 from convslim.surgery.masking import Watching, run_under
+
+_VIEWS = ("aten.view.default", "aten._unsafe_view.default")
 
 _STEERING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2")
 
@@ -31,11 +34,13 @@ class Program:
         tape: The recorded operations.
         constants: Tensors that the operations read and that are neither parameters nor made by another operation.
         dropped: After each operation, numbers of the tensors that nothing reads any more.
+        layout: Of the images in memory.
     """
 
     tape: Tape
     constants: Mapping[int, Tensor]
     dropped: Sequence[Sequence[int]]
+    layout: torch.memory_format
 
 
 def program(model: nn.Module, example_input: ExampleInput) -> Program:
@@ -58,7 +63,7 @@ def program(model: nn.Module, example_input: ExampleInput) -> Program:
             )
     reader = _Constants(tape)
     run_under(reader, model, example_input)
-    return Program(tape, reader.found, _dropped(tape))
+    return Program(tape, reader.found, _dropped(tape), _layout(tape))
 
 
 class _Constants(Watching):
@@ -81,6 +86,12 @@ class _Constants(Watching):
         return args, kwargs
 
 
+def _layout(tape: Tape) -> torch.memory_format:
+    """Channels last, two to three times as fast on a processor, unless an operation looks at how tensors lie."""
+    looks = any(call.through_view or call.name in ("as_strided", "set", "resize") for call in tape.calls)
+    return torch.preserve_format if looks else torch.channels_last
+
+
 def _dropped(tape: Tape) -> list[list[int]]:
     last: dict[int, int] = {}
     for call in tape.calls:
@@ -99,15 +110,19 @@ class Replay:
 
     Attributes:
         place: Index of the next operation.
+        tensors: Parameters and buffers by name.
     """
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor], example_input: ExampleInput) -> None:
         given = [leaf for leaf in tree_flatten(as_arguments(example_input))[0] if isinstance(leaf, Tensor)]
         self.place = 0
         self._program = program
-        self._tensors = tensors
+        self.tensors = tensors
         # Clones: a network may write into its input.
-        self._values = {ref.id: leaf.clone() for ref, leaf in zip(program.tape.model_inputs, given, strict=True)}
+        self._values = {
+            ref.id: leaf.clone(memory_format=program.layout if leaf.dim() == 4 else torch.preserve_format)
+            for ref, leaf in zip(program.tape.model_inputs, given, strict=True)
+        }
 
     @property
     def tape(self) -> Tape:
@@ -127,7 +142,7 @@ class Replay:
     def value(self, ref: TensorRef) -> Tensor:
         """A tensor that is alive now, a parameter, or a constant."""
         if ref.name:
-            return self._tensors[ref.name]
+            return self.tensors[ref.name]
         found = self._values.get(ref.id)
         return found if found is not None else self._program.constants[ref.id]
 
@@ -136,7 +151,7 @@ class Replay:
         later = [call.index for call in self.calls[self.place :] if any(out.id == ref.id for out in call.outs)]
         if not later:
             return self.value(ref)
-        other = self.fork(self._tensors)
+        other = self.fork(self.tensors)
         other.advance(later[0] + 1)
         return other.value(ref)
 
@@ -147,15 +162,14 @@ class Replay:
     def fork(self, tensors: Mapping[str, Tensor]) -> Replay:
         """Another replay at the same place, with these parameters from here on."""
         other = copy.copy(self)
-        other._tensors, other._values = tensors, dict(self._values)
+        other.tensors, other._values = tensors, dict(self._values)
         return other
 
     def advance(self, until: int) -> None:
         """Run the operations before index ``until``."""
         for index in range(self.place, until):
             call = self.calls[index]
-            args, kwargs = tree_map_only(TensorRef, self.value, (call.args, dict(call.kwargs)))
-            results = [leaf for leaf in tree_flatten(call.func(*args, **kwargs))[0] if isinstance(leaf, Tensor)]
+            results = [leaf for leaf in tree_flatten(self._called(call))[0] if isinstance(leaf, Tensor)]
             for ref, result in zip(call.outs, results, strict=True):
                 self._values[ref.id] = result
             for number in self._program.dropped[index]:
@@ -164,10 +178,14 @@ class Replay:
 
     def result(self, index: int) -> Tensor:
         """What operation ``index``, the next one, gives; the replay stays before it."""
-        call = self.calls[index]
-        args, kwargs = tree_map_only(TensorRef, self.value, (call.args, dict(call.kwargs)))
-        found: Tensor = call.func(*args, **kwargs)
+        found: Tensor = self._called(self.calls[index])
         return found
+
+    def _called(self, call: OpCall) -> Any:
+        args, kwargs = tree_map_only(TensorRef, self.value, (call.args, dict(call.kwargs)))
+        # A view of another layout may need a copy.
+        func = torch.ops.aten.reshape.default if call.title in _VIEWS else call.func
+        return func(*args, **kwargs)
 
 
 def replays(model: nn.Module, batches: Iterable[ExampleInput]) -> list[Replay]:

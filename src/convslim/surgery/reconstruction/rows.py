@@ -128,7 +128,6 @@ def _windows(features: Tensor, kernel: Kernel, out_shape: torch.Size) -> Tensor:
         features, stride = _stretched(features, kernel), (1,) * rank
     else:
         features = F.pad(features, [side for pad in reversed(kernel.padding) for side in (pad, pad)])
-    features = features.contiguous()
     steps = features.stride()
     return features.as_strided(
         (*features.shape[:2], *out_shape[2:], *kernel.size),

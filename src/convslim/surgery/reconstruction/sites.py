@@ -62,7 +62,8 @@ class Layers:
             for ref in call.inputs:
                 self._readers.setdefault(ref.id, []).append(call)
         self._outputs = {ref.id for ref in tape.outputs}
-        found = [site for call in tape.calls if (site := self._site(call)) is not None]
+        live = _leading_to_outputs(tape)
+        found = [site for call in tape.calls if call.index in live and (site := self._site(call)) is not None]
         uses: dict[str, int] = {}
         for site in found:
             uses[site.weight] = uses.get(site.weight, 0) + 1
@@ -145,6 +146,16 @@ class Layers:
         """When a tensor is made; parameters and inputs are there from the start."""
         maker = self._maker.get(ref.id)
         return maker.index if maker is not None else -1
+
+
+def _leading_to_outputs(tape: Tape) -> set[int]:
+    """Places of the operations that have a part in the outputs."""
+    needed, live = {ref.id for ref in tape.outputs}, set()
+    for call in reversed(tape.calls):
+        if call.func._schema.is_mutable or any(out.id in needed for out in call.outs):
+            live.add(call.index)
+            needed |= {ref.id for ref in call.inputs}
+    return live
 
 
 def _has_weights(call: OpCall) -> bool:

@@ -44,14 +44,14 @@ def fit(train: Moments, held: Moments, start: Tensor, importance: Tensor, *, shi
         shift: Fit a constant b too.
     """
     zero = torch.zeros_like(importance)
-    before = squared_error(held, start, zero)
-    candidates = [(float("inf"), *_solution(train, start, float("inf"), shift=shift))]
-    candidates += [(strength, *_solution(train, start, strength, shift=shift)) for strength in STRENGTHS]
-    errors = [squared_error(held, matrix, constant) for _, matrix, constant in candidates]
+    seen, unseen, both = _about(train, shift=shift), held.centered(), _about(train + held, shift=shift)
+    before = squared_error(unseen, start, zero)
+    candidates = [(strength, *_solution(seen, start, strength)) for strength in (float("inf"), *STRENGTHS)]
+    errors = [squared_error(unseen, matrix, constant) for _, matrix, constant in candidates]
     best = min(range(len(candidates)), key=lambda n: _total(errors[n], importance))
     strength, held_after = candidates[best][0], errors[best]
     changed = held_after < before
-    matrix, constant = _solution(train + held, start, strength, shift=shift)
+    matrix, constant = _solution(both, start, strength)
     return Fit(
         torch.where(changed[:, None], matrix, start),
         torch.where(changed, constant, zero),
@@ -67,9 +67,12 @@ def _total(error: Tensor, importance: Tensor) -> float:
     return total if total == total else float("inf")
 
 
-def _solution(moments: Moments, start: Tensor, strength: float, *, shift: bool) -> tuple[Tensor, Tensor]:
+def _about(moments: Moments, *, shift: bool) -> Moments:
+    return moments.centered() if shift else moments.raw()
+
+
+def _solution(about: Moments, start: Tensor, strength: float) -> tuple[Tensor, Tensor]:
     """W and b for one λ."""
-    about = moments.centered() if shift else moments.raw()
     matrix = start
     if strength != float("inf"):
         matrix = start + solve_ridge(about.xx, about.xy - about.xx @ start, strength)
