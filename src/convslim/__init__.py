@@ -5,6 +5,7 @@ from convslim.allocate import allocate
 from convslim.channels import ChannelGraph, ChannelGroup, ParamAxis, Pin, trace
 from convslim.compress import Compression, compress
 from convslim.criteria import score
+from convslim.export.timing import timing
 from convslim.measure.cost import Cost, CostModel, cost
 from convslim.measure.parity import Parity, parity
 from convslim.surgery import (
@@ -50,6 +51,7 @@ __all__ = [
     "remove",
     "save",
     "score",
+    "timing",
     "trace",
     "verify",
 ]

@@ -21,7 +21,7 @@ BOUND: Final = 0.25
 
 
 class Measured(NamedTuple):
-    """Milliseconds of a pruned network, and of the unpruned one in the same run."""
+    """Milliseconds of a pruned network, and of the unpruned one in the same run, without the machine's other work."""
 
     ms: float
     original_ms: float

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 Clock = Callable[[], float]
 
-BURST = 5
+BURST = 10
 """Calls of one subject in a row. Other subjects drive its weights out of the caches, so each burst begins with one
 call that is not timed."""
 
