@@ -39,7 +39,7 @@ def export(
     """
     folder = Path(model)
     if folder.is_dir():
-        network, example = _from_artifact(folder if (folder / RECORD).exists() else folder / "model", shape)
+        network, example = from_artifact(folder, shape)
     else:
         network, example = build(model, option or [], weights), example_input(model, shape)
     report = export_onnx(network, example, out_file, opset=opset)
@@ -49,8 +49,13 @@ def export(
     )
 
 
-def _from_artifact(folder: Path, shape: str | None) -> tuple[nn.Module, Tensor]:
-    if (folder / "model").is_dir():
+def from_artifact(folder: Path, shape: str | None) -> tuple[nn.Module, Tensor]:
+    """The network in the folder of an artifact or of a run, and an input of the shape given or recorded.
+
+    Raises:
+        ArtifactError: the folder does not say which network it holds, or is damaged.
+    """
+    if (folder / "model").is_dir() or not (folder / RECORD).exists():
         folder = folder / "model"
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
