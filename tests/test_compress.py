@@ -42,6 +42,16 @@ def test_half_the_macs_for_little_accuracy(trained):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_every_part_of_the_work_is_reported_to_its_end(trained):
+    model, images, _ = trained
+    seen = {}
+    compress(model, images[:200], {"macs": 0.6}, watch=lambda *told: seen.setdefault(told[0], []).append(told[1:]))
+    assert list(seen) == ["look at images", "measure removals", "refit layers"]
+    for told in seen.values():
+        total = told[0][1]
+        assert told == [(done, total) for done in range(total + 1)]
+
+
 def test_batches_do_as_well_as_a_tensor(trained):
     model, images, _ = trained
     whole = compress(model, images, {"macs": 0.6})

@@ -17,6 +17,7 @@ from convslim.errors import DataError
 from convslim.measure.parity import Parity, parity
 from convslim.surgery.reconstruction import Reconstruction, reconstruct_
 from convslim.surgery.reconstruction.pair import num_images
+from convslim.surgery.reconstruction.watch import Watch
 from convslim.surgery.remove import carry_out
 from convslim.surgery.verify import Certificate
 
@@ -58,6 +59,7 @@ def compress(
     min_channels: int = 1,
     min_ratio: float = 0.1,
     keep: Iterable[str] = (),
+    watch: Watch | None = None,
 ) -> Compression:
     """Cut a trained network to a budget and reconstruct what is left by least squares; no labels, no training.
 
@@ -71,6 +73,7 @@ def compress(
             images; more are better. Every fifth batch is not fitted, but compared at the end.
         budget: As for :func:`convslim.allocate`, for example ``{"macs": 0.6}``.
         round_to, min_channels, min_ratio, keep: As for :func:`convslim.allocate`.
+        watch: Called with what is being done, how many parts of it are done, and how many there are.
 
     Raises:
         BudgetError: If the budget is malformed or cannot be reached.
@@ -89,7 +92,7 @@ def compress(
     graph = trace(model, example)
     allocation = solve(
         graph,
-        error_curves(graph, model, _first(fitted, CURVE_IMAGES)).scores(),
+        error_curves(graph, model, _first(fitted, CURVE_IMAGES), watch=watch).scores(),
         budget,
         how="reconstruction",
         round_to=round_to,
@@ -100,7 +103,7 @@ def compress(
     removal = carry_out(model, allocation.plan, example, graph=graph)
     small = removal.model
     cut = parity(model, small, held)
-    reconstruction = reconstruct_(small, model, allocation.plan, fitted, graph=graph)
+    reconstruction = reconstruct_(small, model, allocation.plan, fitted, graph=graph, watch=watch)
     return Compression(small, allocation, removal.certificate, reconstruction, cut, parity(model, small, held))
 
 

@@ -12,7 +12,7 @@ import typer
 from convslim.cli.budget import parse_budget
 from convslim.cli.calibration import Choice, batches, calibration
 from convslim.cli.compress_report import Clock, effort, facts, lines
-from convslim.cli.console import note, say, waiting
+from convslim.cli.console import note, say, watching
 from convslim.cli.labeled import answers, compared
 from convslim.cli.memory import memory_note
 from convslim.cli.network import build, parse_options
@@ -81,8 +81,8 @@ def compress(
         if found.test is not None:  # before the work: wrong labels or preprocessing are seen at once
             before = answers(network, found.test, quiet=quiet)
             clock.lap("to evaluate")
-        with waiting("compress", quiet=quiet):
-            done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or ())
+        with watching(quiet=quiet) as watch:
+            done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or (), watch=watch)
         clock.lap("to compress")
         tested = None
         if found.test is not None and before is not None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from convslim.report import StepRecord
+from convslim.surgery.reconstruction.watch import Watch
 
 
 def out() -> Console:
@@ -42,6 +43,23 @@ def waiting(label: str, *, quiet: bool) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True) as bar:
         bar.add_task(label, total=None)
         yield
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Iterator[Watch | None]:
+    """A bar on a terminal for work that says how far it is; the yielded function moves it."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("trace", total=None)
+
+        def move(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield move
 
 
 def step_line(number: int, total: int, step: StepRecord) -> str:

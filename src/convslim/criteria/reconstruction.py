@@ -22,6 +22,7 @@ from convslim.criteria.views import View, look_
 from convslim.surgery.reconstruction.pair import graph_for, listed
 from convslim.surgery.reconstruction.replay import replays
 from convslim.surgery.reconstruction.sites import Layers, Site
+from convslim.surgery.reconstruction.watch import Watch, watched
 
 NAME = "reconstruction"
 
@@ -64,7 +65,12 @@ class ErrorCurves:
 
 
 def error_curves(
-    graph: ChannelGraph, model: nn.Module, batches: Iterable[ExampleInput], *, per_image: int = 16
+    graph: ChannelGraph,
+    model: nn.Module,
+    batches: Iterable[ExampleInput],
+    *,
+    per_image: int = 16,
+    watch: Watch | None = None,
 ) -> ErrorCurves:
     """What the removal of channels costs after refitting what reads them, for every group; no labels, no training.
 
@@ -82,6 +88,7 @@ def error_curves(
         model: Left as found.
         batches: Inputs for the network, a few hundred images.
         per_image: Output positions taken of every image.
+        watch: Told how many batches have passed, and then how many layers are done.
 
     Raises:
         DataError: If there is no batch.
@@ -100,8 +107,8 @@ def error_curves(
     last = {name: site.index for site, found in read for name in found}
     with torch.no_grad():
         views = deque(View(site, tensors, per_image) for site, _ in read)
-        look_(views, running, inputs)
-        for site, found in read:
+        look_(views, running, inputs, watch)
+        for site, found in watched(read, "measure removals", watch):
             problem = views.popleft().problem()
             for name, places in found.items():
                 waiting.setdefault(name, []).extend(_parts(site, *problem, places))

@@ -15,6 +15,7 @@ from convslim.surgery.reconstruction.pair import num_images
 from convslim.surgery.reconstruction.replay import Replay
 from convslim.surgery.reconstruction.rows import input_rows, num_positions, output_rows, sampled
 from convslim.surgery.reconstruction.sites import Site, matrix_of, scale_behind
+from convslim.surgery.reconstruction.watch import Watch, watched
 
 STRENGTH = 1e-3
 """λ of the refits, as a fraction of the mean variance of the inputs."""
@@ -77,10 +78,12 @@ class View:
         return about.xx, matrix * scale / math.sqrt(max(spread, 1e-30))
 
 
-def look_(views: Iterable[View], running: Sequence[Replay], batches: Sequence[ExampleInput]) -> None:
+def look_(
+    views: Iterable[View], running: Sequence[Replay], batches: Sequence[ExampleInput], watch: Watch | None = None
+) -> None:
     """Show all batches to all views, one batch after the other."""
     views, first = list(views), 0
-    for replay, batch in zip(running, batches, strict=True):
+    for replay, batch in watched(list(zip(running, batches, strict=True)), "look at images", watch):
         made = {out.id: call.index for call in replay.calls for out in call.outs}
         events = [(view.site.index, 0, view) for view in views]
         events += [(made[view.site.arrival.id], 1, view) for view in views]

@@ -19,6 +19,7 @@ from convslim.surgery.plan import PruningPlan
 from convslim.surgery.reconstruction.pair import Batches, Pair, listed
 from convslim.surgery.reconstruction.producers import Stand, producers, together_
 from convslim.surgery.reconstruction.refit import Fitted, Refit
+from convslim.surgery.reconstruction.watch import Watch, watched
 
 Which = Literal["readers", "all"]
 
@@ -68,6 +69,7 @@ def reconstruct_(
     graph: ChannelGraph | None = None,
     which: Which = "all",
     per_image: int = 16,
+    watch: Watch | None = None,
 ) -> Reconstruction:
     """Give a cut network new weights by least squares, in place, so that it follows the original.
 
@@ -89,6 +91,7 @@ def reconstruct_(
         which: ``"all"``: every layer from the first reader of removed channels on. ``"readers"``: the readers, and the
             layers that they alone read.
         per_image: Output positions taken of every image.
+        watch: Told how many layers are done.
 
     Raises:
         DataError: If there is no batch.
@@ -120,7 +123,7 @@ def reconstruct_(
     behind = False
     cut = producers(pair.layers, pair.tape, plan)
     stands: dict[str, Stand] = {}
-    for site in pair.layers.sites:
+    for site in watched(pair.layers.sites, "refit layers", watch):
         reads = site.in_dim in plan.slices.get(site.weight, {})
         behind = behind or reads
         refit = Refit(site, tensors, pair, per_image)
