@@ -214,6 +214,17 @@ def test_a_layer_used_twice_keeps_its_weights(images):
     assert set(done.left) == {("b", "the layer is used more than once")}
 
 
+@pytest.mark.parametrize("way", ["class", "graph"])
+def test_the_plan_says_in_which_way_the_original_is_traced(way):
+    torch.manual_seed(0)
+    model, images = convslim.models.create("resnet20_cifar").eval(), torch.randn(40, 3, 16, 16)
+    graph = convslim.trace(model, images[:1], ways=(way,))
+    plan = convslim.make_plan(graph, {"layer2.1.conv1": range(8)})
+    small = convslim.remove(model, plan, images[:1], graph=graph)
+    done = reconstruct_(small, model, plan, [images], which="readers")
+    assert {layer.module for layer in done.layers} == {"layer2.1.conv2"}
+
+
 def test_bad_arguments_say_what_is_wrong(net, images):
     graph, plan, small = cut(net, images, 0.6)
     with pytest.raises(DataError, match="no calibration batch"):

@@ -143,7 +143,8 @@ def reconstruct_(
 
 
 def _structure_of(model: nn.Module, plan: PruningPlan, batch: ExampleInput, graph: ChannelGraph | None) -> ChannelGraph:
-    graph = trace(model, tree_map_only(Tensor, _first_image, batch)) if graph is None else graph
+    if graph is None:
+        graph = trace(model, tree_map_only(Tensor, _first_image, batch), ways=(plan.way,))
     if graph.structure != plan.structure:
         raise PlanError(
             f"The plan was made for another model (structure {plan.structure[:12]}, this {type(model).__name__} has "
