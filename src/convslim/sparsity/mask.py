@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from convslim.channels.tape import named_tensors
 from convslim.sparsity.mask_places import MaskPlaces, ScaledTensor
+
+TRACE: Final = 1e-6
+"""Stands for a coefficient of zero while training: ReLU has no slope at zero itself, and nothing could come back."""
 
 
 class MaskedNetwork(nn.Module):
@@ -52,7 +55,8 @@ class MaskedNetwork(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's output with the coefficients in force."""
-        with scaled(self.network, self.places, self.point if self.training else self.settled):
+        coefficients = self.point + TRACE * (self.point == 0) if self.training else self.settled
+        with scaled(self.network, self.places, coefficients):
             return self.network(*args, **kwargs)
 
     def live(self) -> dict[str, int]:

@@ -163,7 +163,7 @@ class _Tracking:
         own = frozenset(name for ref in call.inputs if (name := self._name(ref)) and group in self._own_groups(ref))
         before = frozenset().union(*(self._of(ref, group) for ref in call.inputs if not ref.name))
         if call.name == "convolution" or "norm" in call.name or call.name in ("addmm", "mm", "bmm", "baddbmm"):
-            made = own or frozenset({_NOWHERE})
+            made = frozenset({_NOWHERE}) if self._computed(call, group) else own or frozenset({_NOWHERE})
             keeps_zero = call.name == "convolution" and call["bias"] is None
             return before if keeps_zero and before and self._passes(call, group) else made
         if call.name in _NEVER_ZERO:
@@ -177,6 +177,11 @@ class _Tracking:
         """Name of a parameter, also of one that a linear layer turned; empty for all that is computed."""
         maker = self._makers.get(ref.id)
         return maker.inputs[0].name if maker is not None and maker.name == "t" else ref.name
+
+    def _computed(self, call: OpCall, group: int) -> bool:
+        """True if the call's weight or bias of the group is no parameter itself but made of some."""
+        made = [ref for ref in call.inputs if not self._name(ref) and self._labeler.value(ref).static]
+        return any(group in self._own_groups(ref) for ref in made)
 
     def _own_groups(self, ref: TensorRef) -> set[int]:
         return self._groups(self._labeler.axes(ref))
