@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from convslim.cli.bench_table import bench_table, profile_lines
+from convslim.cli.bench_table import bench_tables, profile_lines, setting
 from convslim.cli.console import note, out, say, waiting
 from convslim.cli.export import from_artifact
 from convslim.cli.network import build, example_input
@@ -78,7 +78,9 @@ def bench(
     if as_json:
         say(json.dumps(_data(result, profiles), indent=1))
     else:
-        out().print(bench_table(result))
+        say(setting(result))
+        for table in bench_tables(result):
+            out().print(table)
         for text in (line for name, kernels in profiles.items() for line in profile_lines(name, kernels, batches[0])):
             say(text)
     for skipped in result.skipped:

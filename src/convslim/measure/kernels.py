@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from convslim.errors import ArtifactError
+from convslim.measure.kernel_layers import LAYERS, LayerNames
 from convslim.measure.session import Feeds, open_session
 
 SUFFIX: Final = "_kernel_time"
 INTEGERS: Final = frozenset({"int8", "uint8"})
 CONVERSIONS: Final = frozenset({"QuantizeLinear", "DequantizeLinear"})
-LAYERS: Final = frozenset(
-    {"Conv", "ConvInteger", "ConvTranspose", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul"}
-    | {"MatMulInteger", "NhwcFusedConv", "QGemm", "QLinearConv", "QLinearMatMul"}
-)
-"""Kernels of convolutions and linear layers, float and integer."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,7 @@ class Kernel:
         ms: Milliseconds of one run: the mean of the faster half of the runs.
         input_type: Element type of the first input.
         output_shape: Of the first output.
+        layer: Dotted name of the layer that it computes, alone or with what follows it; empty for other kernels.
     """
 
     node: str
@@ -41,6 +38,7 @@ class Kernel:
     ms: float
     input_type: str
     output_shape: tuple[int, ...]
+    layer: str = ""
 
     @property
     def integer(self) -> bool:
@@ -83,7 +81,11 @@ def profile_onnx(
         except Exception as error:  # ONNX Runtime's exception classes share no base but Exception
             raise ArtifactError(f"ONNX Runtime cannot run the model to be profiled: {error}") from error
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return kernels(events, warmup)
+    names = LayerNames(model)
+    return tuple(
+        replace(kernel, layer=names.layer(kernel.node)) if kernel.is_layer else kernel
+        for kernel in kernels(events, warmup)
+    )
 
 
 def kernels(events: list[dict[str, Any]], warmup: int) -> tuple[Kernel, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 Clock = Callable[[], float]
+Name = TypeVar("Name", bound=Hashable)
 
 BURST = 10
 """Calls of one subject in a row. Other subjects drive its weights out of the caches, so each burst begins with one
@@ -13,13 +15,13 @@ call that is not timed."""
 
 
 def time_in_turn(
-    calls: Mapping[str, Callable[[], object]],
+    calls: Mapping[Name, Callable[[], object]],
     *,
     repeats: int,
     warmup: int = 10,
     burst: int = BURST,
     clock: Clock = time.perf_counter,
-) -> dict[str, list[float]]:
+) -> dict[Name, list[float]]:
     """Milliseconds of `repeats` calls of each subject, taken in short bursts that take turns.
 
     Args:
@@ -34,7 +36,7 @@ def time_in_turn(
     for call in calls.values():
         for _ in range(warmup):
             call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[Name, list[float]] = {name: [] for name in calls}
     for done in range(0, repeats, burst):
         for name, call in calls.items():
             call()
