@@ -7,13 +7,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from convslim.cli.bench import bench
 from convslim.cli.compress import compress
 from convslim.cli.console import fail
+from convslim.cli.demo import demo
 from convslim.cli.export import export
 from convslim.cli.inspect import inspect
 from convslim.cli.prune import prune
 from convslim.cli.recipes import recipes
-from convslim.cli.run import demo, run
+from convslim.cli.run import run
 from convslim.errors import ConvslimError
 
 
@@ -37,5 +39,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Make a trained CNN smaller and faster, and prove what came out.",
 )
-for command in (demo, run, inspect, prune, compress, export, recipes):
+for command in (demo, run, inspect, prune, compress, export, bench, recipes):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""`convslim run` and `convslim demo`."""
+"""`convslim run`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,16 @@ from typing import Annotated
 import typer
 
 from convslim.cli.console import note, out, say, step_line
+from convslim.cli.methods import MethodWords, recipe_of_method
 from convslim.pipeline import Recipe, load_recipe
 from convslim.pipeline import run as run_recipe
-from convslim.report import run_table
+from convslim.report import RunRecord, run_table
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the final tables, no progress.")]
 
 
-def demo(
-    out_dir: Annotated[
-        Path, typer.Option("--out", help="Folder of the run; an earlier demo in it is replaced.")
-    ] = Path("convslim-demo"),
-    quiet: Quiet = False,
-) -> None:
-    """Train, sparsify, prune, fine-tune and export a small network on embedded data: under two minutes.
-
-    Example: [bold]convslim demo[/bold]
-    """
-    _run(load_recipe("demo"), "demo", out_dir, resume=False, overwrite=True, quiet=quiet)
-
-
 def run(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or a name that `convslim recipes` lists.")],
+    recipe: Annotated[str | None, typer.Argument(help="A YAML file, or a name that `convslim recipes` lists.")] = None,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run. Default: runs/NAME-OF-THE-RECIPE.")
     ] = None,
@@ -40,6 +28,19 @@ def run(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: KEY=VALUE, repeatable.")
     ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Instead of a recipe: a method that `convslim recipes` lists.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="For --method: resnet56_cifar, timm:NAME, …")] = None,
+    data: Annotated[str | None, typer.Option(help="For --method: digits, cifar10, imagefolder:PATH, …")] = None,
+    budget: Annotated[list[str] | None, typer.Option(help="For --method: macs=0.5 or params=400000.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="For --method: .safetensors, .pt or .pth file.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="For --method: KEY=VALUE of the network.")] = None,
+    train: Annotated[
+        int | None, typer.Option(min=1, help="For --method: epochs of training before, for new networks.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="For --method: epochs of fine-tuning.")] = None,
+    print_only: Annotated[bool, typer.Option("--print", help="For --method: print the recipe, run nothing.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Carry out a recipe: from a trained or trainable network to a smaller one, measured.
@@ -52,25 +53,38 @@ def run(
 
       convslim run my.yaml --out runs/mine --resume
 
+      convslim run --method gfr --model resnet56_cifar --weights r56.pt --data cifar10 --budget macs=0.5
+
       torchrun --nproc-per-node 4 -m convslim.cli run my.yaml --out runs/mine
     """
     if resume and overwrite:
         raise typer.BadParameter("--resume goes on, --overwrite starts again: give one of them.")
-    loaded = load_recipe(recipe, assignments or ())
+    words = MethodWords(method, model, data, budget or [], weights, option or [], train, epochs)
+    if (recipe is None) == (method is None) or (recipe is not None and (words.given() or print_only)):
+        raise typer.BadParameter("Give a recipe, or --method with --model, --data and --budget.")
+    if recipe is not None:
+        loaded, named = load_recipe(recipe, assignments or ()), [recipe]
+    else:
+        loaded, text = recipe_of_method(words, assignments or [])
+        named = words.given()
+        if print_only:
+            say(text.rstrip())
+            return
     folder = out_dir or Path("runs") / loaded.name
-    _run(loaded, recipe, folder, resume=resume, overwrite=overwrite, quiet=quiet, assignments=assignments or [])
+    run_in(loaded, named, folder, resume=resume, overwrite=overwrite, quiet=quiet, assignments=assignments or [])
 
 
-def _run(
+def run_in(
     recipe: Recipe,
-    name: str,
+    named: list[str],
     folder: Path,
     *,
     resume: bool,
     overwrite: bool,
     quiet: bool,
     assignments: list[str] | None = None,
-) -> None:
+) -> RunRecord:
+    """Carry a recipe out, with lines and tables for a person; `named` says in a command which recipe it is."""
     total = len(recipe.steps)
     try:
         record = run_recipe(
@@ -83,10 +97,11 @@ def _run(
         )
     except KeyboardInterrupt:
         changes = [part for assignment in assignments or () for part in ("--set", assignment)]
-        command = shlex.join(["convslim", "run", name, "--out", str(folder), *changes, "--resume"])
+        command = shlex.join(["convslim", "run", *named, "--out", str(folder), *changes, "--resume"])
         note(f"Interrupted. Go on with: {command}")
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") != "0":
-        return  # under torchrun the first process speaks for all
+        return record  # under torchrun the first process speaks for all
     out().print(run_table(record))
     say(f"Record: {folder / 'record.json'}   network: {folder / 'model'}")
+    return record
