@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from convslim.criteria import downdates
 from convslim.criteria.downdates import LeastSquares, removal_order
 
 
@@ -40,6 +41,16 @@ def test_every_removal_is_the_cheapest_and_costs_what_a_refit_costs(cases):
         assert total == pytest.approx(costs[chosen], rel=1e-6)
         assert costs[chosen] <= min(costs.values()) * (1 + 1e-9)
     assert sorted(order.tolist()) == list(range(6))
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_it_does_not_matter_how_many_downdates_are_carried_out_together(together, monkeypatch):
+    case = problem(channels=23, size=3, rest=2)
+    order, added = removal_order([case])
+    monkeypatch.setattr(downdates, "TOGETHER", together)
+    again, more = removal_order([case])
+    assert (order == again).all()
+    assert np.allclose(added, more, rtol=1e-6)
 
 
 def test_a_doubled_channel_goes_first_and_its_twin_stays():

@@ -21,6 +21,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+TOGETHER = 16
+"""Removals whose downdates are carried out together."""
+
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
@@ -67,32 +70,47 @@ def removal_order(problems: Sequence[LeastSquares]) -> tuple[npt.NDArray[np.int6
 
 
 class _State:
-    """Inverse Gram matrix ``(C, s, C, s)`` and weights ``(C, s, M)`` of the channels that are left, in front."""
+    """Inverse Gram matrix ``(K, K)`` and weights ``(C, s, M)`` of the channels that are left, in front.
+
+    The inverse is the stored one minus ``PᵀP``, P the rows of the last few removals: their downdates are carried out
+    together, which takes one pass over a large matrix instead of one for each. Its diagonal blocks are always current.
+    """
 
     def __init__(self, problem: LeastSquares) -> None:
-        count, size = problem.blocks.shape
+        count, self._size = problem.blocks.shape
         places = torch.from_numpy(problem.blocks.reshape(-1)).to(problem.gram.device)
-        inverse = torch.cholesky_inverse(_factor(problem.gram))
-        self._inverse = inverse[places][:, places].reshape(count, size, count, size)
-        self._matrix = problem.matrix[places].reshape(count, size, -1)
+        self._inverse = torch.cholesky_inverse(_factor(problem.gram))[places][:, places]
+        blocks = self._inverse.reshape(count, self._size, count, self._size)
+        self._own = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
+        self._matrix = problem.matrix[places].reshape(count, self._size, -1)
+        self._pending = self._inverse.new_zeros(TOGETHER * self._size, len(places))
+        self._num_pending = 0
 
     def costs(self, left: int) -> Tensor:
         """What removing each channel adds to the error, ``(left,)``."""
-        own = self._inverse[:left, :, :left].diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        return _whitened(own, self._matrix[:left]).square().sum((1, 2))
+        return _whitened(self._own[:left], self._matrix[:left]).square().sum((1, 2))
 
     def remove_(self, chosen: int, left: int) -> None:
-        size = self._inverse.shape[1]
-        own = self._inverse[chosen, :, chosen]
-        cross = self._inverse[chosen, :, :left].reshape(size, -1)
-        whitened = _whitened(own[None], torch.cat([cross, self._matrix[chosen]], 1)[None])[0]
-        cross, weights = whitened[:, : left * size], whitened[:, left * size :]
+        size, width = self._size, left * self._size
+        here, last = slice(chosen * size, (chosen + 1) * size), slice(width - size, width)
+        rows = self._pending[: self._num_pending]
+        cross = self._inverse[here, :width] - rows[:, here].T @ rows[:, :width]
+        whitened = _whitened(self._own[chosen, None], torch.cat([cross, self._matrix[chosen]], 1)[None])[0]
+        cross, weights = whitened[:, :width], whitened[:, width:]
         self._matrix[:left] -= (cross.T @ weights).reshape(left, size, -1)
-        self._inverse[:left, :, :left] -= (cross.T @ cross).reshape(left, size, left, size)
-        last = left - 1
-        self._inverse[chosen] = self._inverse[last]
-        self._inverse[:, :, chosen] = self._inverse[:, :, last]
-        self._matrix[chosen] = self._matrix[last]
+        blocks = cross.reshape(size, left, size).transpose(0, 1)
+        self._own[:left] -= blocks.transpose(1, 2) @ blocks
+        self._pending[self._num_pending : self._num_pending + size, :width] = cross
+        self._num_pending += size
+        for store in (self._own, self._matrix):
+            store[chosen] = store[left - 1]
+        self._inverse[here] = self._inverse[last]
+        for store in (self._inverse, self._pending):
+            store[:, here] = store[:, last]
+        if self._num_pending == len(self._pending):
+            rows = self._pending[:, : width - size]
+            self._inverse[: width - size, : width - size].addmm_(rows.T, rows, alpha=-1)
+            self._num_pending = 0
 
 
 def _whitened(own: Tensor, values: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def test_fit_finds_weights_and_constant():
     x, true, y = problem()
     train, held = moments(x[:, :300], y[:, :300]), moments(x[:, 300:], y[:, 300:])
     found = fit(train, held, torch.zeros_like(true), torch.ones(2, 3), shift=True)
-    assert found.strength == STRENGTHS[0]
+    assert found.strength == STRENGTHS[1]
     assert torch.allclose(found.matrix, true, atol=1e-4)
     assert torch.allclose(found.constant, torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64).expand(2, 3), atol=1e-3)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from convslim.surgery.reconstruction.moments import Moments
 from convslim.surgery.reconstruction.pair import Pair, Seen
 from convslim.surgery.reconstruction.rows import input_rows, num_positions, output_rows, sampled
 from convslim.surgery.reconstruction.sites import Site, matrix_of, scale_behind, write_
-from convslim.surgery.reconstruction.solve import Fit, fit
+from convslim.surgery.reconstruction.solve import STRENGTHS, Fit, fit
 
 HELD_OUT = 5
 """Every fifth image is held out of a fit, for the choice of λ."""
@@ -63,11 +63,14 @@ class Refit:
         self._mean = tensors[site.mean].clone() if site.mean else torch.zeros_like(self.scale)
         self.importance = self.scale.square().reshape(self._matrix().shape[0], -1)
         self._rows: list[Rows] = []
+        self._strengths: Sequence[float] = STRENGTHS
 
     def run_(self) -> Fitted:
-        """Fit the layer to what is wanted of it now, and write its new weights."""
+        """Fit the layer to what is wanted of it now, and write its new weights; λ is chosen the first time."""
         train, held = self.sums()
-        found = fit(train, held, self._matrix(), self.importance, shift=bool(self.site.mean or self.site.bias))
+        shift = bool(self.site.mean or self.site.bias)
+        found = fit(train, held, self._matrix(), self.importance, shift=shift, strengths=self._strengths)
+        self._strengths = (found.strength,)
         write_(self._tensors[self.site.weight], found.matrix, self.site)
         constant = found.constant.reshape(-1)
         if self.site.mean:

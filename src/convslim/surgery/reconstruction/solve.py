@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from convslim.surgery.reconstruction.moments import Moments, squared_error
 
-STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""λ as a fraction of the mean variance of the inputs."""
+STRENGTHS = (float("inf"), 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""λ as a fraction of the mean variance of the inputs; with infinity only the constant is new."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,15 @@ class Fit:
     changed: Tensor
 
 
-def fit(train: Moments, held: Moments, start: Tensor, importance: Tensor, *, shift: bool) -> Fit:
+def fit(
+    train: Moments,
+    held: Moments,
+    start: Tensor,
+    importance: Tensor,
+    *,
+    shift: bool,
+    strengths: Sequence[float] = STRENGTHS,
+) -> Fit:
     """Minimize ``mean (x W + b - y)² + λ |W - W₀|²``; outputs whose held-out error does not fall keep W₀ and b = 0.
 
     Args:
@@ -42,11 +51,12 @@ def fit(train: Moments, held: Moments, start: Tensor, importance: Tensor, *, shi
         start: W₀, ``(G, K, M)`` float64.
         importance: Weight of every output's error in the choice of λ, ``(G, M)``.
         shift: Fit a constant b too.
+        strengths: Values of λ to choose from.
     """
     zero = torch.zeros_like(importance)
     seen, unseen, both = _about(train, shift=shift), held.centered(), _about(train + held, shift=shift)
     before = squared_error(unseen, start, zero)
-    candidates = [(strength, *_solution(seen, start, strength)) for strength in (float("inf"), *STRENGTHS)]
+    candidates = [(strength, *_solution(seen, start, strength)) for strength in strengths]
     errors = [squared_error(unseen, matrix, constant) for _, matrix, constant in candidates]
     best = min(range(len(candidates)), key=lambda n: _total(errors[n], importance))
     strength, held_after = candidates[best][0], errors[best]
