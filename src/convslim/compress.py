@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from convslim.allocate import Allocation, solve
+from convslim.allocate import Allocation, Timing, solve
+from convslim.channels.graph import ChannelGraph
 from convslim.channels.tape import ExampleInput
 from convslim.channels.trace import trace
 from convslim.criteria.reconstruction import error_curves
@@ -27,6 +28,10 @@ HELD_OUT = 5
 
 CURVE_IMAGES = 1000
 """Images that are enough for the curves; the refits take all."""
+
+
+Timer = Callable[[ChannelGraph, nn.Module, ExampleInput], Timing | None]
+"""Measures a network for a budget of latency: its graph, the network, one image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,7 @@ def compress(
     min_ratio: float = 0.1,
     keep: Iterable[str] = (),
     watch: Watch | None = None,
+    timer: Timer | None = None,
 ) -> Compression:
     """Cut a trained network to a budget and reconstruct what is left by least squares; no labels, no training.
 
@@ -74,6 +80,7 @@ def compress(
         budget: As for :func:`convslim.allocate`, for example ``{"macs": 0.6}``.
         round_to, min_channels, min_ratio, keep: As for :func:`convslim.allocate`.
         watch: Called with what is being done, how many parts of it are done, and how many there are.
+        timer: Such as :func:`convslim.timing`, for a budget of latency.
 
     Raises:
         BudgetError: If the budget is malformed or cannot be reached.
@@ -99,6 +106,7 @@ def compress(
         min_channels=min_channels,
         min_ratio=min_ratio,
         keep=keep,
+        latency=None if timer is None else timer(graph, model, example),
     )
     removal = carry_out(model, allocation.plan, example, graph=graph)
     small = removal.model

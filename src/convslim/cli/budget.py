@@ -23,7 +23,7 @@ def parse_budget(texts: list[str]) -> dict[str, Any]:
         metric, equals, value = text.strip().partition("=")
         number = _number(value) if equals else None
         if not isinstance(number, int | float) or isinstance(number, bool):
-            raise BudgetError(f"--budget {text}: write METRIC=NUMBER, for example macs=0.5.")
+            raise BudgetError(f"--budget {text}: write METRIC=NUMBER, for example macs=0.5 or ms=3.")
         if metric in found:
             raise BudgetError(f"--budget {text}: {metric} is given twice.")
         found[metric] = 1.0 if number == 1 else number

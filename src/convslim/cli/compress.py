@@ -17,6 +17,7 @@ from convslim.cli.labeled import answers, compared
 from convslim.cli.memory import memory_note
 from convslim.cli.network import build, parse_options
 from convslim.cli.preprocessing import parse_wishes
+from convslim.cli.timing import Timer
 from convslim.compress import compress as compress_model
 from convslim.data.unlabeled import Bad, Gray
 from convslim.export import ExportReport, export_onnx
@@ -29,7 +30,7 @@ def compress(
     images: Annotated[
         str, typer.Option(help="Folder of images without labels, or cifar10, digits, imagefolder:/path, …")
     ],
-    budget: Annotated[list[str], typer.Option(help="macs=0.6 or params=400000; a fraction or a number, repeatable.")],
+    budget: Annotated[list[str], typer.Option(help="macs=0.6, params=400000, latency=0.5 or ms=3; repeatable.")],
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the smaller network.")] = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Also write an ONNX file, compared with PyTorch.")] = None,
     weights: Annotated[Path | None, typer.Option(help=".safetensors, .pt or .pth file.")] = None,
@@ -50,6 +51,7 @@ def compress(
     round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
     keep: Annotated[list[str] | None, typer.Option(help="Pattern of layers to leave whole, repeatable.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images a call, for a budget of latency.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The record on standard output, and nothing else.")] = False,
 ) -> None:
@@ -81,8 +83,9 @@ def compress(
         if found.test is not None:  # before the work: wrong labels or preprocessing are seen at once
             before = answers(network, found.test, quiet=quiet)
             clock.lap("to evaluate")
+        timer = Timer(wanted, threads or 1, batch, quiet=True)
         with watching(quiet=quiet) as watch:
-            done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or (), watch=watch)
+            done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or (), watch=watch, timer=timer)
         clock.lap("to compress")
         tested = None
         if found.test is not None and before is not None:

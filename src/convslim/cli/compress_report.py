@@ -12,6 +12,7 @@ from convslim.channels.program.assemble import is_program
 from convslim.cli.budget import change
 from convslim.cli.calibration import Calibration
 from convslim.cli.memory import peak_memory
+from convslim.cli.timing import promise_facts, promise_line
 from convslim.compress import Compression
 from convslim.measure.interval import wilson
 from convslim.measure.parity import Parity
@@ -49,6 +50,7 @@ def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | Non
         "images": _images(found, fitted.num_images, done.parity.num_images),
         "macs": [solution.original_macs, solution.macs],
         "params": [solution.original_params, solution.params],
+        "latency": promise_facts(solution.latency),
         "way": "graph" if is_program(done.model) else "class",
         "certificate": asdict(done.certificate),
         "parity_cut": _parity_facts(done.parity_cut),
@@ -121,6 +123,8 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"note: {counted(number, 'group')} lost channels that others are normalized with"
     yield f"MACs       {change(*record['macs'])}"
     yield f"parameters {change(*record['params'])}"
+    if record["latency"] is not None:
+        yield promise_line(record["latency"])
     yield (
         f"Like the original on {record['parity']['num_images']:,} held-out images (on new ones it is less like it, if "
         "it was trained on these):"

@@ -12,6 +12,7 @@ from convslim.channels.trace import trace
 from convslim.cli.budget import change, parse_budget
 from convslim.cli.console import say
 from convslim.cli.network import build, example_input, parse_options
+from convslim.cli.timing import Timer, promise_facts, promise_line
 from convslim.criteria import score
 from convslim.surgery.artifact import save
 from convslim.surgery.remove import carry_out
@@ -19,7 +20,7 @@ from convslim.surgery.remove import carry_out
 
 def prune(
     model: Annotated[str, typer.Argument(help="resnet56_cifar, timm:NAME, package.module:factory, …")],
-    budget: Annotated[list[str], typer.Option(help="macs=0.5 or params=400000; a fraction or a number, repeatable.")],
+    budget: Annotated[list[str], typer.Option(help="macs=0.5, params=400000, latency=0.5 or ms=3; repeatable.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the pruned network.")],
     weights: Annotated[Path | None, typer.Option(help=".safetensors, .pt or .pth file.")] = None,
     criterion: Annotated[str, typer.Option(help="bn_scale, l1, l2, fpgm or random.")] = "l1",
@@ -33,6 +34,8 @@ def prune(
         bool, typer.Option("--exact", help="Leave channels whole that others are normalized with (LayerNorm, …).")
     ] = False,
     shape: Annotated[str | None, typer.Option("--input", help="Input shape N,C,H,W.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images a call, for a budget of latency.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime, for a budget of latency.")] = 1,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
     ] = None,
@@ -46,27 +49,32 @@ def prune(
       convslim prune resnet56_cifar --weights r56.safetensors --budget macs=0.5 --out pruned
 
       convslim prune timm:resnet50 --budget params=12000000 --criterion fpgm --out pruned
+
+      convslim prune timm:mobilenetv2_100 --budget latency=0.6 --threads 2 --out pruned
     """
     if allocation not in ("global", "uniform"):
         raise typer.BadParameter(f"--allocation {allocation}: give global or uniform.")
     network, example = build(model, option or [], weights), example_input(model, shape)
     graph = trace(network, example, ways=ways.split(","), approximate=not exact)
-    scores = score(graph, network, criterion)
+    wanted, scores = parse_budget(budget), score(graph, network, criterion)
     solution = solve(
         graph,
         scores,
-        parse_budget(budget),
+        wanted,
         how="global" if allocation == "global" else "uniform",
         round_to=round_to,
         keep=keep or (),
+        latency=Timer(wanted, threads, batch)(graph, network, example),
     )
     removal = carry_out(network, solution.plan, example, graph=graph)
+    promised = promise_facts(solution.latency)
     record = {
         "model": {"spec": model, "options": parse_options(option or [])},
         "input": list(example.shape),
         "criterion": criterion,
         "macs": [solution.original_macs, solution.macs],
         "params": [solution.original_params, solution.params],
+        "latency": promised,
     }
     save(removal.model, out_dir, plan=solution.plan, record=record)
     for text in (*graph.notes, *solution.notes):
@@ -77,4 +85,6 @@ def prune(
         say(f"Normalized {number} groups lost channels that others are normalized with; --exact leaves them whole")
     say(f"MACs       {change(solution.original_macs, solution.macs)}")
     say(f"parameters {change(solution.original_params, solution.params)}")
+    if promised is not None:
+        say(promise_line(promised))
     say(f"Verified and saved in {out_dir}")
