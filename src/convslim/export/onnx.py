@@ -68,7 +68,7 @@ def export_onnx(
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(still, example, temporary, opset, dynamic_batch)
+        write(still, example, temporary, opset, dynamic_batch)
         batch_sizes = (1, 3) if dynamic_batch else (len(example),)
         error = _compare(still, example, temporary, batch_sizes)
         if not error <= tolerance:
@@ -85,7 +85,13 @@ def export_onnx(
     return ExportReport(path, path.stat().st_size, error, opset, batch_sizes)
 
 
-def _write(model: nn.Module, example: Tensor, path: Path, opset: int, dynamic_batch: bool) -> None:
+def write(model: nn.Module, example: Tensor, path: Path, opset: int, dynamic_batch: bool) -> None:
+    """Let ``torch.onnx`` write a file, and the ONNX checker read it.
+
+    Raises:
+        ExportError: If either fails.
+        OSError: If the file cannot be written.
+    """
     import onnx
 
     dynamic_shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
