@@ -19,7 +19,7 @@ def trained(channels: int, **options: int) -> GlobalFeatureRelation:
 
 def formula(relation: GlobalFeatureRelation, u: Tensor) -> Tensor:
     z = u.flatten(2).mean(2) if u.dim() > 2 else u
-    s = torch.sigmoid(relation.excite(torch.relu(relation.squeeze(z))))
+    s = torch.sigmoid(4 * relation.excite(torch.relu(relation.squeeze(z))))
     return u * s.reshape(*s.shape, *[1] * (u.dim() - 2))
 
 

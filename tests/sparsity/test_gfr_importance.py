@@ -47,7 +47,7 @@ def test_factors_are_means_over_all_images():
         nn.init.zeros_(relation.excite.weight)  # then the norm's hook halves
         z = model[1](model[0](X)).mul(2).mean((2, 3))
         nn.init.normal_(relation.excite.weight)
-        expected = torch.sigmoid(relation.excite(torch.relu(relation.squeeze(z)))).mean(0)
+        expected = torch.sigmoid(4 * relation.excite(torch.relu(relation.squeeze(z)))).mean(0)
     whole = relationship_factors(model, [X])["1"]
     parts = relationship_factors(model, [X[:1], X[1:]])["1"]
     torch.testing.assert_close(whole, expected.double(), rtol=1e-5, atol=1e-6)

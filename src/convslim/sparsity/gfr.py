@@ -10,15 +10,18 @@ from torch.autograd.function import once_differentiable
 
 START = 0.5
 """Every factor of a new module: σ(0)."""
+SLOPE = 4.0
+"""1/σ'(0): a new module's factor moves by as much as its logit, and so learns as fast as the scale γ beside it."""
 _MIN_HIDDEN = 4
 
 
 class GlobalFeatureRelation(nn.Module):
     """Scale every channel by what the means of all channels say of it.
 
-    ``z_c = mean of u_c over all positions``, ``s = σ(W2·relu(W1·z + b1) + b2)``, ``y_c = s_c·u_c``, with W1 of shape
+    ``z_c = mean of u_c over all positions``, ``s = σ(4·(W2·relu(W1·z + b1) + b2))``, ``y_c = s_c·u_c``, with W1 of shape
     (hidden, C) and W2 of shape (C, hidden), hidden = max(C // reduction, 4). W2 and b2 start at zero: s = 0.5 for every
-    image, where σ is steepest, until training says otherwise.
+    image, where σ is steepest, until training says otherwise. The 4 could be part of W2 and b2; it makes them learn
+    faster.
 
     Args:
         channels: C.
@@ -49,8 +52,13 @@ class GlobalFeatureRelation(nn.Module):
             scaled: Tensor = _Scale.apply(u, *parameters)
             return scaled
         z = u.mean(tuple(range(2, u.dim()))) if u.dim() > 2 else u
-        s = torch.sigmoid(self.excite(torch.relu(self.squeeze(z))))
+        s = factors_of(self.excite(torch.relu(self.squeeze(z))))
         return u * _spread(s.to(u.dtype), u)
+
+
+def factors_of(logits: Tensor) -> Tensor:
+    """s of what a module's last layer gives."""
+    return torch.sigmoid(SLOPE * logits)
 
 
 class _Scale(torch.autograd.Function):
@@ -64,7 +72,7 @@ class _Scale(torch.autograd.Function):
         with torch.autocast(u.device.type, enabled=False):
             z = _sum(u).to(w1.dtype) / _positions(u)
             h = torch.relu(torch.addmm(b1, z, w1.t()))
-            s = torch.sigmoid(torch.addmm(b2, h, w2.t()))
+            s = factors_of(torch.addmm(b2, h, w2.t()))
         ctx.save_for_backward(u, z, h, s, w1, w2)
         return u * _spread(s.to(u.dtype), u)
 
@@ -72,7 +80,7 @@ class _Scale(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
         u, z, h, s, w1, w2 = ctx.saved_tensors
-        da = _sum(dy * u).to(s.dtype) * s * (1 - s)
+        da = _sum(dy * u).to(s.dtype) * s * (1 - s) * SLOPE
         dh = (da @ w2) * (h > 0)
         dz = (dh @ w1) / _positions(u)
         du = _scaled_and_shifted(dy, s.to(u.dtype), dz.to(u.dtype))

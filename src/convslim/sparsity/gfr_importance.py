@@ -14,6 +14,7 @@ from convslim.channels.undisturbed import undisturbed
 from convslim.criteria.criterion import Criterion
 from convslim.criteria.weights import norm_scales, rows
 from convslim.errors import DataError, ModelError, PlanError, nearest
+from convslim.sparsity.gfr import factors_of
 from convslim.sparsity.gfr_attach import relation_at, relations_in
 
 Importance = Literal["product", "gamma", "sr", "weighted"]
@@ -45,7 +46,7 @@ def relationship_factors(model: nn.Module, batches: Iterable[Tensor]) -> dict[st
 
     def watch(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def add(module: nn.Module, inputs: Any, logits: Tensor) -> None:
-            total = torch.sigmoid(logits.double()).sum(0)
+            total = factors_of(logits.double()).sum(0)
             sums[name] = sums[name] + total if name in sums else total
             seen[name] += len(logits)
 
