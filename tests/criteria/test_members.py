@@ -11,6 +11,8 @@ from convslim.criteria.bn_scale import bn_scale
 from convslim.criteria.fpgm import fpgm
 from convslim.criteria.l1 import l1
 from convslim.criteria.l2 import l2
+from convslim.criteria.lamp import lamp
+from convslim.criteria.obd import obd
 from convslim.criteria.random import random
 from convslim.criteria.taylor import taylor
 
@@ -130,6 +132,37 @@ def test_taylor_is_the_squared_gradient_of_a_gate(normed: bool, group: str, gate
     model.gates = dict.fromkeys(model.gates, torch.ones(()))
     found = scores_of(model, taylor(), group)
     torch.testing.assert_close(found, expected.double().square(), rtol=1e-3, atol=1e-8)
+
+
+def test_lamp_is_the_share_in_all_that_is_at_least_as_large() -> None:
+    model = Block()
+    squares = filters(model).square().sum(1)
+    expected = torch.stack([square / squares[squares >= square].sum() for square in squares])
+    found = scores_of(model, lamp(), "stem")
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    assert found.max() == 1
+
+
+def test_lamp_of_equal_and_of_empty_filters() -> None:
+    model = Block()
+    nn.init.ones_(model.conv1.weight)
+    assert scores_of(model, lamp(), "conv1").tolist() == [0.2] * 5
+    nn.init.zeros_(model.conv1.weight)
+    assert scores_of(model, lamp(), "conv1").tolist() == [0] * 5
+
+
+def test_obd_is_half_the_squared_change_of_every_parameter() -> None:
+    model = Block().eval()
+    loss = nn.functional.cross_entropy(model(torch.ones(2, 3, 4, 4)), torch.tensor([0, 2]))
+    loss.backward()
+    parts = [
+        (parameter.detach() * parameter.grad).double().square().reshape(6, -1).sum(1)
+        for layer in (model.stem, model.norm1, model.conv2, model.norm2)
+        for parameter in layer.parameters()
+        if parameter.grad is not None
+    ]
+    model.zero_grad()
+    torch.testing.assert_close(scores_of(model, obd(), "stem"), torch.stack(parts).sum(0) / 2, rtol=1e-5, atol=0)
 
 
 def test_taylor_is_the_mean_over_batches_and_reaches_frozen_weights() -> None:

@@ -15,7 +15,7 @@ def test_options_reach_the_criterion() -> None:
         "normalized(activeness(difference=cosine, neighbors=3))"
     )
     assert {name: criterion.name for name, criterion in CRITERIA.items() if criterion.name == name} == {
-        name: name for name in ("bn_scale", "lamp", "taylor", "obd", "apoz", "random")
+        name: name for name in ("bn_scale", "taylor", "obd", "apoz", "random")
     }
 
 

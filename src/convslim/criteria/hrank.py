@@ -13,7 +13,9 @@ def hrank(over: Over = "mean") -> ActivationCriterion:
 
     Singular values below ``max(H, W) · eps`` of the largest one count as zero. Of maps with three spatial dimensions
     the ranks of all slices add; a map without two of them (tokens, single values) has rank 1, or 0 if it is zero.
-    Ranks grow with the size of the map; the name ``"hrank"`` in the table stands for ``normalized(hrank())``.
+    Ranks grow with the size of the map; the name ``"hrank"`` in the table stands for ``normalized(hrank())``. How far
+    ranks spread around their mean still differs from layer to layer, widest where maps are small, and a global ranking
+    cuts there. The publication sets a ratio for every layer: that is the allocation ``"uniform"``, or ``"per-group"``.
 
     Args:
         over: What becomes of the scores at the places of coupled producers: their mean, sum or max.

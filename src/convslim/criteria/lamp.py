@@ -15,9 +15,13 @@ from convslim.criteria.weights import filter_norms
 def lamp() -> Criterion:
     """``I_c = ‖w_c‖² / Σ_j ‖w_j‖²``, the sum over the channels j of the group with ``‖w_j‖ ≥ ‖w_c‖``.
 
-    ``w_c`` are all weights that make the channel, coupled producers together. Published for single weights; this is
-    the same score of filters. The largest channel of every group scores 1, so a global ranking, for which the score is
-    made, never empties a layer.
+    ``w_c`` are all weights that make the channel, coupled producers together. The largest channel of every group
+    scores 1.
+
+    Published for single weights; this is the same score of filters. The k-th largest of C channels scores about 1/k,
+    so that a global ranking would keep the same number of channels in every group, whatever its width: right for the
+    thousands of weights of a layer, wrong for its few channels. ``"lamp"`` in the table stands for
+    ``normalized(lamp())``, whose scores go with C / k.
 
     References:
         Lee et al., *Layer-adaptive sparsity for the magnitude-based pruning*, ICLR 2021, arXiv:2010.07611.

@@ -42,7 +42,7 @@ _FACTORIES: Final[Mapping[str, Callable[..., AnyCriterion]]] = {
     "mean_activation": mean_activation,
     "random": random,
 }
-_RELATIVE: Final = frozenset({"l1", "l2", "fpgm", "activeness", "hrank", "chip", "mean_activation"})
+_RELATIVE: Final = frozenset({"l1", "l2", "fpgm", "lamp", "activeness", "hrank", "chip", "mean_activation"})
 """Criteria whose unit or range differs from group to group: their scores are divided by the mean of the group."""
 
 
