@@ -9,8 +9,8 @@ import pytest
 
 from convslim.errors import RecipeError
 from convslim.pipeline import builtin_recipes, load_recipe, parse_recipe
-from convslim.pipeline.overrides import apply_overrides
 from convslim.pipeline.environment import expand
+from convslim.pipeline.overrides import apply_overrides
 
 TINY = Path(__file__).with_name("tiny.yaml")
 
