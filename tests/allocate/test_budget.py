@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from convslim import CostModel, trace
-from convslim.allocate.budget import NO_LIMIT, limits
+from convslim.allocate.budget import NO_LIMIT, asks_for_latency, limits
+from convslim.allocate.costs import Costs
 from convslim.errors import BudgetError
 
 NET = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.ReLU(), nn.Conv2d(8, 2, 1, bias=False))
-MODEL = CostModel(trace(NET, torch.zeros(1, 3, 5, 5)))  # 1,000 MACs, 40 parameters
+MODEL = Costs(CostModel(trace(NET, torch.zeros(1, 3, 5, 5))))  # 1,000 MACs, 40 parameters
 
 
 def test_fractions_and_numbers() -> None:
@@ -23,7 +24,7 @@ def test_fractions_and_numbers() -> None:
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        ({"mac": 0.5}, r"no budget 'mac'; known are macs, params\. Did you mean 'macs'\?"),
+        ({"mac": 0.5}, r"no budget 'mac'; known are macs, params, latency, ms\. Did you mean 'macs'\?"),
         ({"macs": 0.0}, r"macs=0.0 is a float, a fraction of the original 1,000, and must be in \(0, 1\]"),
         ({"macs": -0.5}, r"must be in \(0, 1\]"),
         ({"macs": 600.0}, "for an absolute number write an int"),
@@ -37,3 +38,9 @@ def test_fractions_and_numbers() -> None:
 def test_malformed_budgets(budget: dict[str, float], message: str) -> None:
     with pytest.raises(BudgetError, match=message):
         limits(budget, MODEL)
+
+
+def test_only_latency_needs_measuring() -> None:
+    assert not asks_for_latency({"macs": 0.5, "params": 7})
+    assert asks_for_latency({"macs": 0.5, "latency": 0.5})
+    assert asks_for_latency({"ms": 3})

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from convslim.allocate.budget import MS
 from convslim.allocate.costs import LATENCY
+from convslim.errors import BudgetError
 from convslim.measure.latency_model import LatencyModel
 from convslim.surgery.plan import PruningPlan
 
@@ -102,7 +103,7 @@ def kept_promise(
         budget: What was asked for.
 
     Raises:
-        BudgetError: If ``propose`` finds that the budget cannot be reached.
+        BudgetError: If ``propose`` finds beforehand that the budget cannot be reached.
     """
     model = timing.model
     proposal = propose(model)
@@ -114,7 +115,10 @@ def kept_promise(
     while not _settled(trials[-1]) and len(trials) <= MAX_CORRECTIONS:
         last = trials[-1]
         model = model.corrected(last.reached * last.proposal.limit_ms / last.proposal.predicted_ms)
-        proposal = propose(model)
+        try:
+            proposal = propose(model)
+        except BudgetError:  # with what is known now out of reach: the best that was measured has to do
+            break
         if any(trial.proposal.plan == proposal.plan for trial in trials):
             break
         trials.append(_tried(proposal, timing.measure, budget))
@@ -164,7 +168,7 @@ def _broken(promise: Promise) -> str | None:
     return (
         f"The latency was to be {promise.asked_ms:.4g} ms and was measured as {promise.measured.ms:.4g} ms, "
         f"{promise.reached - 1:.0%} above it (unpruned, in the same run: {promise.measured.original_ms:.4g} ms). "
-        "Measure again when the machine has no other work, or ask for less."
+        "Measure again when the machine has no other work, raise the budget, or let narrower widths be taken."
     )
 
 
@@ -178,7 +182,7 @@ def _narrow(round_to: int) -> str | None:
 
 
 def _launch_bound(model: LatencyModel) -> str | None:
-    """Layers that take their time however narrow they are."""
+    """Layers that take their time however narrow they are, if that is much of the whole."""
     flat = model.flat_layers()
     times = model.layers.by_layer(model.layers.sizes)
     names = set(flat)
@@ -189,5 +193,6 @@ def _launch_bound(model: LatencyModel) -> str | None:
     examples = ", ".join(flat[:3]) + (", …" if len(flat) > 3 else "")
     return (
         f"{len(flat)} of {len(model.layers.layers)} layers ({examples}) take {share:.0%} of the latency, and hardly "
-        "less of it with fewer channels: starting a kernel costs as much as its work. Whole layers would have to go."
+        "less of it with fewer channels: starting a kernel costs time, and it works on whole blocks of channels. Whole "
+        "layers would have to go."
     )

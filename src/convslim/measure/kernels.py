@@ -29,7 +29,7 @@ class Kernel:
         operation: The kernel, for example ``QLinearConv``; ONNX Runtime's own have no page in ONNX.
         ms: Milliseconds of one run: the mean of the faster half of the runs.
         input_type: Element type of the first input.
-        output_shape: Of the first output.
+        output_shape: Of the first output; channels may be padded to the blocks that the kernel works on.
         layer: Dotted name of the layer that it computes, alone or with what follows it; empty for other kernels.
     """
 

@@ -9,6 +9,7 @@ the largest time of all narrower layers and the smallest time of all wider ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -176,6 +177,6 @@ class _Widths:
         self._fixed = np.array([width.fixed for width in widths], np.int64)
 
     def at(self, counts: npt.NDArray[np.integer]) -> Counts:
-        rows = np.asarray(counts, np.int64).reshape(-1, counts.shape[-1])
+        rows = np.asarray(counts, np.int64).reshape(math.prod(counts.shape[:-1]), counts.shape[-1])
         found: Counts = ((self._slope @ rows.T).T + self._fixed).reshape(*counts.shape[:-1], len(self._fixed))
         return found

@@ -66,12 +66,18 @@ def timed_layers(graph: ChannelGraph, batch: int = 1) -> tuple[TimedLayer, ...]:
         images = batch / graph.evidence.tape.model_inputs[0].shape[0]
         shape = _convolution(call, images) if call.name == "convolution" else _linear(call, images)
         widths = {}
-        weight = graph.tensors[layer.param] if shape.weight_shape == graph.tensors[layer.param] else ()
-        for dim, size in enumerate(weight[:2]):
-            held = axes.get((layer.param, dim), {})
+        for dim, own in enumerate(_axes_of_weight(shape, graph.tensors[layer.param])):
+            held, size = axes.get((layer.param, own), {}), shape.weight_shape[dim]
             widths[dim] = (size - sum(times * graph.groups[group].num_channels for group, times in held.items()), held)
         found.append(_layer(call, shape, widths, bool({f"{call.module}.groups", f"{call.node}:groups"} & own_groups)))
     return tuple(found)
+
+
+def _axes_of_weight(shape: LayerShape, stored: Ints) -> tuple[int, ...]:
+    """Which axes of the stored tensor are the first two of the weight; none if the weight is computed from it."""
+    if stored == shape.weight_shape:
+        return (0, 1)
+    return (1, 0) if shape.kind == "linear" and stored == shape.weight_shape[::-1] else ()
 
 
 def _free_axes(graph: ChannelGraph) -> dict[tuple[str, int], dict[int, int]]:
@@ -90,7 +96,8 @@ def _layer(
     """Read and made channels over all conv groups, from the weight's axes, which hold one of the two per conv group."""
     transposed = shape.kind == "conv_transpose"
     made, read = (widths.get(dim, (0, {})) for dim in ((1, 0) if transposed else (0, 1)))
-    whole = bool(has_group_count and shape.groups > 1 and widths.get(0, (0, {}))[1])
+    counted = has_group_count or shape.in_channels == shape.groups
+    whole = bool(counted and shape.groups > 1 and widths.get(0, (0, {}))[1])
     positions = _product(call.outs[0].shape) // shape.out_channels
     if whole:
         # Reads and makes shrink together; the weight's first axis says by how much.
