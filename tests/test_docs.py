@@ -152,6 +152,7 @@ def test_every_page_is_linked_from_the_readme():
     assert missing == []
 
 
-def test_picture_shows_its_record():
+@pytest.mark.parametrize("name", ["demo", "gfr"])
+def test_picture_shows_its_record(name):
     folder = ROOT / "docs" / "pictures"
-    assert (folder / "demo.svg").read_text(encoding="utf-8") == draw(RunRecord.load(folder / "demo.json"))
+    assert (folder / f"{name}.svg").read_text(encoding="utf-8") == draw(RunRecord.load(folder / f"{name}.json"))

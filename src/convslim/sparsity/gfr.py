@@ -18,7 +18,7 @@ _MIN_HIDDEN = 4
 class GlobalFeatureRelation(nn.Module):
     """Scale every channel by what the means of all channels say of it.
 
-    ``z_c = mean of u_c over all positions``, ``s = σ(4·(W2·relu(W1·z + b1) + b2))``, ``y_c = s_c·u_c``, with W1 of shape
+    ``z_c = mean of u_c over all positions``, ``s = σ(4·(W2·relu(W1·z + b1) + b2))``, ``y_c = s_c·u_c``, W1 of shape
     (hidden, C) and W2 of shape (C, hidden), hidden = max(C // reduction, 4). W2 and b2 start at zero: s = 0.5 for every
     image, where σ is steepest, until training says otherwise. The 4 could be part of W2 and b2; it makes them learn
     faster.
