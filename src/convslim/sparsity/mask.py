@@ -28,12 +28,14 @@ class MaskedNetwork(nn.Module):
         places: What the coefficients multiply.
         point: The coefficients while training: where FISTA takes the gradient, shape `(places.total,)`.
         settled: The coefficients in evaluation: FISTA's iterate, in which zeros are channels that are cut.
+        slope: Moving average of the coefficients' gradient.
         inertia, strength: FISTA's t, and the λ of the last step.
         steps, epochs, stable: Steps and epochs so far, and for how many of these the same channels are cut.
         cut_before: Which coefficients were zero at the end of the last epoch.
     """
 
     settled: Tensor
+    slope: Tensor
     inertia: Tensor
     strength: Tensor
     steps: Tensor
@@ -47,6 +49,7 @@ class MaskedNetwork(nn.Module):
         self.places = places
         self.point = nn.Parameter(start.clone())
         self.register_buffer("settled", start.clone())
+        self.register_buffer("slope", torch.zeros_like(start))
         self.register_buffer("inertia", torch.ones((), dtype=torch.float64))
         self.register_buffer("strength", torch.zeros((), dtype=torch.float64))
         for name in ("steps", "epochs", "stable"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from convslim.sparsity.fista import Descent, fista_step
 from convslim.sparsity.mask_places import MaskPlaces
 from convslim.sparsity.mask_steering import BudgetSteering
 from convslim.sparsity.penalty import Parameters
+
+MEMORY: Final = 0.9
+"""Weight of the past in the average of gradients; those of single batches would let channels come back by chance."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,9 @@ class DescentRule:
 class MaskDescent:
     """R(m) = λ·Σ|m_c| on the coefficients of a `MaskedNetwork`, by FISTA after every step of the optimizer.
 
-    The optimizer itself never sees their gradient. A coefficient that is zero still gets one, since the channel is
-    computed: it comes back as soon as the gradient outweighs λ.
+    The gradient is averaged over batches, g ← 0.9·g + 0.1·∂L/∂m; the optimizer itself never sees it. A coefficient
+    that is zero still gets one, since the channel is computed: it comes back when the gradient outweighs
+    `rule.strength`. The λ of a steering presses on live channels only.
 
     Args:
         places: The network's coefficients.
@@ -70,11 +75,14 @@ class MaskDescent:
         rule, rate = self.rule, self.rule.rate * lr / self.rule.peak
         point, settled, inertia = parameters["point"], parameters["settled"], parameters["inertia"]
         parameters["steps"].add_(1)
-        moved = point - rate * self._gradient
+        slope = parameters["slope"].mul_(MEMORY).add_(self._gradient, alpha=1 - MEMORY)
+        moved = point - rate * slope
         moved = moved.clamp_min(0) if rule.nonnegative else moved
+        most = rate * rule.strength
+        moved = moved.where((settled != 0) | (moved.abs() > most), 0.0)
         exempt = self._exempt(moved)
-        threshold = self._threshold(moved, exempt, int(parameters["steps"]), rate * rule.strength)
-        thresholds = torch.where(exempt, 0.0, threshold).to(moved)
+        threshold = self._threshold(moved, exempt, int(parameters["steps"]), most)
+        thresholds = torch.where(exempt, 0.0, torch.where(settled == 0, most, threshold)).to(moved)
         step = fista_step(moved, Descent(point, settled, float(inertia)), thresholds, rule.momentum)
         point.copy_(step.point.clamp_min(0) if rule.nonnegative else step.point)
         settled.copy_(step.settled)
