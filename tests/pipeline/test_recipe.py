@@ -44,7 +44,7 @@ def test_recipes_that_come_along_are_valid(name: str):
         ("name: tiny", "name: tiny\nname: twice", r"line 2: key 'name' stands here again after line 1"),
         ("name: tiny", "name: [tiny", r"this is not YAML"),
         ("      budget: {macs: 0.5}", "      budget: {macs: 0.5}\n      criterion: bnscale", r"line 15.*'bn_scale'"),
-        ("      budget: {macs: 0.5}", "      budget: {}", r"a budget needs macs or params"),
+        ("      budget: {macs: 0.5}", "      budget: {}", r"a budget needs one or more of macs, params, latency, ms"),
     ],
 )
 def test_wrong_recipes_name_line_key_and_rule(tmp_path: Path, line: str, wrong: str, message: str):

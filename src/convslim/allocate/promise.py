@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple
 
 from convslim.allocate.budget import MS
 from convslim.allocate.costs import LATENCY
@@ -74,6 +74,11 @@ class Promise:
     def kept(self) -> bool | None:
         """True if the network is not more than 5 % slower than promised; None if it was not measured."""
         return None if self.reached is None else self.reached <= 1 + TOLERANCE
+
+    def to_data(self) -> dict[str, Any]:
+        """The promise as JSON values, with whether it was kept."""
+        measured = None if self.measured is None else self.measured._asdict()
+        return {**asdict(self), "measured": measured, "kept": self.kept}
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from convslim.cli.labeled import answers, compared
 from convslim.cli.memory import memory_note
 from convslim.cli.network import build, parse_options
 from convslim.cli.preprocessing import parse_wishes
-from convslim.cli.timing import Timer
 from convslim.compress import compress as compress_model
 from convslim.data.unlabeled import Bad, Gray
 from convslim.export import ExportReport, export_onnx
+from convslim.pipeline.timer import Timer
 from convslim.surgery.artifact import check_place, save
 from convslim.train.devices import threads as limited_threads
 

@@ -12,7 +12,7 @@ from convslim.channels.program.assemble import is_program
 from convslim.cli.budget import change
 from convslim.cli.calibration import Calibration
 from convslim.cli.memory import peak_memory
-from convslim.cli.timing import promise_facts, promise_line
+from convslim.cli.promise import promise_line
 from convslim.compress import Compression
 from convslim.measure.interval import wilson
 from convslim.measure.parity import Parity
@@ -50,7 +50,7 @@ def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | Non
         "images": _images(found, fitted.num_images, done.parity.num_images),
         "macs": [solution.original_macs, solution.macs],
         "params": [solution.original_params, solution.params],
-        "latency": promise_facts(solution.latency),
+        "latency": None if solution.latency is None else solution.latency.to_data(),
         "way": "graph" if is_program(done.model) else "class",
         "certificate": asdict(done.certificate),
         "parity_cut": _parity_facts(done.parity_cut),

@@ -12,8 +12,9 @@ from convslim.channels.trace import trace
 from convslim.cli.budget import change, parse_budget
 from convslim.cli.console import say
 from convslim.cli.network import build, example_input, parse_options
-from convslim.cli.timing import Timer, promise_facts, promise_line
+from convslim.cli.promise import promise_line
 from convslim.criteria import score
+from convslim.pipeline.timer import Timer
 from convslim.surgery.artifact import save
 from convslim.surgery.remove import carry_out
 
@@ -67,7 +68,7 @@ def prune(
         latency=Timer(wanted, threads, batch)(graph, network, example),
     )
     removal = carry_out(network, solution.plan, example, graph=graph)
-    promised = promise_facts(solution.latency)
+    promised = None if solution.latency is None else solution.latency.to_data()
     record = {
         "model": {"spec": model, "options": parse_options(option or [])},
         "input": list(example.shape),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich import box
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from convslim.report.record import LatencyRecord, RunRecord, StepRecord
 
@@ -14,9 +15,10 @@ from convslim.report.record import LatencyRecord, RunRecord, StepRecord
 def run_table(record: RunRecord) -> Group:
     """What a run did, step by step, and what it gained: a renderable for a rich console."""
     tables = [_steps_table(record)]
-    latencies = [latency for step in record.steps for latency in step.latency]
+    latencies = [latency for step in record.steps if step.kind != "bench" for latency in step.latency]
     if latencies:
         tables.append(_latency_table(latencies))
+    tables += [_bench_table(step) for step in record.steps if step.kind == "bench" and step.latency]
     return Group(*tables)
 
 
@@ -55,6 +57,20 @@ def _latency_table(latencies: list[LatencyRecord]) -> Table:
             before, after = named["before"], named["after"]
             ratio = f"{before.median_ms / after.median_ms:.2f}×"
             table.add_row(str(batch), str(threads), _milliseconds(before), _milliseconds(after), ratio)
+    return table
+
+
+def _bench_table(step: StepRecord) -> Table:
+    """Rows: one per file, batch size and number of threads; the speed-ups are those of the record."""
+    name, runtime = step.details["baseline"]
+    title = f"Latency, median ms (10th–90th percentile); speed-ups against {name} in {runtime}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table.add_column("file", overflow="fold")
+    for heading in ("batch", "threads", "ms", "speed-up"):
+        table.add_column(heading, justify="right")
+    for latency, row in zip(step.latency, step.details["rows"], strict=True):
+        ratio = "–" if row["speedup"] is None else f"{row['speedup']:.2f}×"
+        table.add_row(Text(latency.name), str(latency.batch), str(latency.threads), _milliseconds(latency), ratio)
     return table
 
 

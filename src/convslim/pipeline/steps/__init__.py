@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from convslim.pipeline.state import Outcome
+from convslim.pipeline.steps.bench import BenchStep, run_bench
 from convslim.pipeline.steps.evaluate import EvaluateStep, run_evaluate
 from convslim.pipeline.steps.export import ExportStep, run_export
 from convslim.pipeline.steps.prune import PruneStep, run_prune
@@ -36,5 +37,6 @@ STEPS: Final[Mapping[str, Step]] = {
     "recalibrate": Step(RecalibrateStep, run_recalibrate),
     "finetune": Step(TrainConfig, run_train),
     "export": Step(ExportStep, run_export),
+    "bench": Step(BenchStep, run_bench),
 }
 """The kinds of steps, by the names that recipes use."""

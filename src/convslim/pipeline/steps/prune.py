@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import nn
 
-from convslim.allocate import Allocation, solve
+from convslim.allocate import Allocation, Timing, solve
+from convslim.allocate.budget import asks_for_latency
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
 from convslim.criteria import NAMES, Scores, named, score
@@ -16,40 +17,17 @@ from convslim.data import Batches
 from convslim.errors import PlanError, nearest
 from convslim.measure.cost import cost
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
+from convslim.pipeline.steps.budget import TimedBudget, TimingConfig
 from convslim.pipeline.steps.gfr import GFR, Subject, gfr_options, plan_without_relations, related
 from convslim.pipeline.steps.schedule import Schedule
+from convslim.pipeline.timer import Timer
 from convslim.sparsity import relations_in
 from convslim.surgery import PruningPlan, carry_out, fold_
 
 
-class Budget(StepConfig):
-    """What may remain: a fraction of the network before this step or schedule (float), or an absolute number (int)."""
-
-    macs: int | float | None = None
-    params: int | float | None = None
-
-    @field_validator("macs", "params")
-    @classmethod
-    def _in_range(cls, value: int | float | None) -> int | float | None:
-        if value is None or (isinstance(value, int) and value > 1) or 0 < value <= 1:
-            return value
-        raise ValueError("a budget is a fraction above 0 and up to 1, or an absolute whole number above 1")
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Budget:
-        if self.macs is None and self.params is None:
-            raise ValueError("a budget needs macs or params, for example {macs: 0.5}")
-        return self
-
-    def limits(self) -> dict[str, int | float]:
-        """The budget as `allocate` takes it; 1 is read as the fraction 1.0."""
-        given = {"macs": self.macs, "params": self.params}
-        return {name: 1.0 if value == 1 else value for name, value in given.items() if value is not None}
-
-
 class PruneStep(StepConfig):
     """What to cut; `num_batches` and `batch_size` are for criteria that look at training images, `options` for those
-    that have some. With a `schedule` the step stands for several rounds.
+    that have some. With a `schedule` the step stands for several rounds. `timing` says how a latency is measured.
 
     `fold` adds what removed channels with a BatchNorm scale of exactly zero sent on to their consumers' bias. `ways`
     says what may be cut: the model's `class`, or a `graph` of it where numbers in its code hold channels back.
@@ -58,7 +36,8 @@ class PruneStep(StepConfig):
 
     criterion: str = "bn_scale"
     options: dict[str, Any] = Field(default_factory=dict)
-    budget: Budget
+    budget: TimedBudget
+    timing: TimingConfig = TimingConfig()
     schedule: Schedule | None = None
     allocation: Literal["global", "uniform", "reconstruction", "per-group"] = "global"
     ratios: dict[str, float] = Field(default_factory=dict)
@@ -94,6 +73,12 @@ class PruneStep(StepConfig):
             raise ValueError(str(error)) from error
         return options
 
+    @model_validator(mode="after")
+    def _rounds_of_size(self) -> PruneStep:
+        if self.schedule is not None and asks_for_latency(self.budget.limits()):
+            raise ValueError("the rounds of a schedule are of macs or params; for latency write several prune steps")
+        return self
+
     @property
     def last(self) -> bool:
         """False if more rounds of the schedule follow."""
@@ -105,7 +90,9 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
     subject = _subject(config, state, context)
     graph = traced(config, subject.model, state, context)
     scores = _scores(config, subject, graph, context)
-    solution = decide(config, graph, scores, _limits(config, subject.model, context))
+    limits = _limits(config, subject.model, context)
+    timing = _timer(config, limits, context)(graph, subject.model, context.example_input)
+    solution = decide(config, graph, scores, limits, timing)
     removal = carry_out(subject.model, solution.plan, context.example_input, graph=graph)
     details = {
         "way": graph.way,
@@ -115,6 +102,7 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
         "macs_before": solution.original_macs,
         "params_before": solution.original_params,
         "threshold": solution.threshold,
+        "latency": None if solution.latency is None else solution.latency.to_data(),
         "channels": {name: [len(kept), solution.plan.channels[name]] for name, kept in solution.plan.kept.items()},
         "notes": list(solution.notes),
         "approximate": {
@@ -187,7 +175,13 @@ def _limits(config: PruneStep, model: nn.Module, context: Context) -> dict[str, 
     }
 
 
-def decide(config: PruneStep, graph: ChannelGraph, scores: Scores, limits: dict[str, int | float]) -> Allocation:
+def _timer(config: PruneStep, limits: dict[str, int | float], context: Context) -> Timer:
+    return Timer(limits, config.timing.threads, config.timing.batch, context.quiet or not context.primary)
+
+
+def decide(
+    config: PruneStep, graph: ChannelGraph, scores: Scores, limits: dict[str, int | float], timing: Timing | None
+) -> Allocation:
     """Solve for the budget.
 
     Raises:
@@ -204,6 +198,7 @@ def decide(config: PruneStep, graph: ChannelGraph, scores: Scores, limits: dict[
         min_channels=config.min_channels,
         min_ratio=config.min_ratio,
         keep=config.keep,
+        latency=timing,
     )
 
 
@@ -218,4 +213,7 @@ def check(config: PruneStep, state: State, context: Context) -> None:
     whole = config.model_copy(update={**stand_in, "schedule": None})
     subject = _subject(whole, state, context)
     graph = traced(whole, state.model, state, context)
-    decide(whole, graph, _scores(whole, subject, graph, context), whole.budget.limits())
+    limits = whole.budget.limits()
+    timing = _timer(whole, limits, context)(graph, state.model, context.example_input)
+    expected = None if timing is None else replace(timing, measure=None)  # it is measured when it is cut
+    decide(whole, graph, _scores(whole, subject, graph, context), limits, expected)

@@ -10,7 +10,7 @@ from torch import nn
 
 from convslim.distill import DistillConfig, Guidance, LossConfig
 from convslim.pipeline.state import Context, Outcome, State
-from convslim.pipeline.steps.prune import Budget
+from convslim.pipeline.steps.budget import Budget
 from convslim.pipeline.teacher import guidance
 from convslim.train import TrainConfig
 from convslim.train.select_rule import Init, SelectRule

@@ -1,15 +1,15 @@
-"""Measured times for budgets of latency, with a progress bar; and what became of the budget, in words."""
+"""Measured times for budgets of latency, with a progress bar."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from convslim.allocate import Promise, Timing
+from convslim.allocate import Timing
 from convslim.allocate.budget import asks_for_latency
 from convslim.channels.graph import ChannelGraph
 from convslim.errors import BudgetError
@@ -57,23 +57,3 @@ def _bar(quiet: bool) -> Iterator[Callable[[int], Callable[[], object]]]:
             return lambda: advance("")
 
         yield start
-
-
-def promise_facts(promise: Promise | None) -> dict[str, Any] | None:
-    """A promise as JSON values."""
-    return None if promise is None else {**asdict(promise), "kept": promise.kept}
-
-
-def promise_line(promise: Mapping[str, Any]) -> str:
-    """A promise in words.
-
-    >>> from convslim.allocate import Measured
-    >>> promise = Promise(3.0, 6.0, 2.9, 2.9, 2.95, Measured(2.95, 6.1), 0.983, 0, "ONNX Runtime, 1 thread, batch 1")
-    >>> promise_line(promise_facts(promise))
-    'latency    6.1 → 2.95 ms (48.4 %), asked for 3 ms, expected 2.9 ms; ONNX Runtime, 1 thread, batch 1'
-    """
-    expected = f"asked for {promise['asked_ms']:.3g} ms, expected {promise['predicted_ms']:.3g} ms"
-    if promise["measured"] is None:
-        return f"latency    {expected}; {promise['setting']}"
-    after, before = promise["measured"]
-    return f"latency    {before:.3g} → {after:.3g} ms ({100 * after / before:.1f} %), {expected}; {promise['setting']}"
