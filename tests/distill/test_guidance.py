@@ -87,7 +87,7 @@ def test_adapters_lead_from_width_to_width_and_start_as_the_identity():
     wide = nn.Sequential(nn.Conv2d(1, 6, 3), nn.Flatten(), nn.LazyLinear(10))
     wide(X)
     narrow = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 10))
-    (adapter,) = guide(narrow, wide, X, config({"kind": "hint"})).adapters[0]  # type: ignore[misc]
+    (adapter,) = guide(narrow, wide, X, config({"kind": "hint"})).adapters[0]
     maps = torch.randn(2, 4, 6, 6)
     assert torch.equal(adapter(maps)[:, :4], maps)
     assert not adapter(maps)[:, 4:].any()

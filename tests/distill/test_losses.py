@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convslim.distill import LossConfig, Views, guidance_loss
 from convslim.distill.attention import attention_map
-from convslim.distill.config import OPTIONS
+from convslim.distill.config import OPTIONS, Kind
 from convslim.distill.fsp import flow
 
 KINDS = sorted(OPTIONS)
@@ -28,7 +28,7 @@ LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_finite_positive_and_differentiable(kind: str):
+def test_finite_positive_and_differentiable(kind: Kind):
     student = Views(*(views(0).scores.requires_grad_(), tuple(maps.requires_grad_() for maps in views(0).maps)))
     loss = guidance_loss(LossConfig(kind=kind))(student, views(1), LABELS)
     assert loss.shape == ()
@@ -40,12 +40,12 @@ def test_finite_positive_and_differentiable(kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_zero_where_student_and_teacher_agree(kind: str):
+def test_zero_where_student_and_teacher_agree(kind: Kind):
     assert guidance_loss(LossConfig(kind=kind))(views(2), views(2), LABELS).item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_order_of_the_batch_does_not_matter(kind: str):
+def test_order_of_the_batch_does_not_matter(kind: Kind):
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     loss = guidance_loss(LossConfig(kind=kind))
 
@@ -58,7 +58,7 @@ def test_order_of_the_batch_does_not_matter(kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_down_the_gradient_helps(kind: str):
+def test_a_step_down_the_gradient_helps(kind: Kind):
     start = views(0)
     leaves = [tensor.clone().requires_grad_() for tensor in (start.scores, *start.maps)]
     loss = guidance_loss(LossConfig(kind=kind))
@@ -123,7 +123,7 @@ def test_flow_pools_the_larger_map_by_its_maxima():
 
 
 @pytest.mark.parametrize("kind", ["attention", "hint"])
-def test_maps_of_other_sizes_are_averaged_down(kind: str):
+def test_maps_of_other_sizes_are_averaged_down(kind: Kind):
     own = torch.randn(2, 3, 4, 4)
     given = own.repeat_interleave(2, 2).repeat_interleave(2, 3)
     loss = guidance_loss(LossConfig(kind=kind))(Views(own, (own,)), Views(own, (given,)), LABELS[:2])

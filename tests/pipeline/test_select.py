@@ -94,7 +94,11 @@ def test_teachers_by_spec_file_and_artifact(tmp_path: Path, monkeypatch: pytest.
     save_file(given.state_dict(), tmp_path / "weights.safetensors")
     convslim.save(given, tmp_path / "artifact")
     monkeypatch.setenv("TEACHERS", str(tmp_path))
-    for options in ({"weights": "${TEACHERS}/weights.safetensors"}, {"weights": "${TEACHERS}/artifact"}):
+    choices: tuple[dict[str, Any], ...] = (
+        {"weights": "${TEACHERS}/weights.safetensors"},
+        {"weights": "${TEACHERS}/artifact"},
+    )
+    for options in choices:
         assert same(teacher(TeacherConfig(**options), State(network(0)), context(tmp_path)), given)
         named = TeacherConfig(spec="digits_cnn", options={"num_classes": 10}, **options)
         assert same(teacher(named, State(network(0)), context(tmp_path)), given)

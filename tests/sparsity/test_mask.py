@@ -74,6 +74,8 @@ def randomized(model: nn.Module) -> nn.Module:
     """BatchNorms with statistics and parameters that matter."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             for tensor in (module.weight, module.bias, module.running_mean):
                 nn.init.normal_(tensor)
             nn.init.uniform_(module.running_var, 0.5, 2.0)

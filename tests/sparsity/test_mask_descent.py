@@ -33,7 +33,8 @@ def step(descent: MaskDescent, masked: MaskedNetwork, gradient: torch.Tensor, lr
     tensors = {**dict(masked.named_parameters()), **dict(masked.named_buffers())}
     masked.point.grad = 10 * gradient
     descent.apply_gradient_(tensors)
-    assert masked.point.grad is None  # the optimizer of the weights does not move coefficients
+    left = masked.point.grad
+    assert left is None  # the optimizer of the weights does not move coefficients
     descent.apply_proximal_(tensors, lr)
 
 
@@ -121,12 +122,16 @@ def test_no_pressure_where_the_budget_is_met():
     assert set(masked.settled.tolist()) == {0.0, 1.0}
 
 
-def test_pressure_has_a_bound():
+def test_pressure_has_a_bound_that_grows_while_it_is_not_enough():
     masked, graph = setting()
     steering = BudgetSteering(graph, masked.places, {"macs": 0.1}, ramp_steps=1)
-    step(MaskDescent(masked.places, rule(masked, strength=2.0), steering), masked, torch.zeros(masked.places.total))
+    descent = MaskDescent(masked.places, rule(masked, strength=2.0), steering)
+    step(descent, masked, torch.zeros(masked.places.total))
     assert float(masked.strength) == pytest.approx(2.0)
     assert masked.settled.min() == pytest.approx(0.8)
+    step(descent, masked, torch.zeros(masked.places.total))
+    assert float(masked.strength) == pytest.approx(2.0 * 1.03)
+    assert masked.settled.min() == pytest.approx(0.8 - 0.2 * 1.03)
 
 
 def test_the_smallest_threshold_that_suffices_is_taken():

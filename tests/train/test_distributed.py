@@ -49,6 +49,22 @@ def test_two_processes_train_like_one(out: Path):
     assert facts["train_loss"] == pytest.approx(alone.history[-1].train_loss, rel=1e-4)
 
 
+def test_two_processes_are_guided_like_one(out: Path, tmp_path: Path):
+    """Adapters too: their gradients are averaged although they are no part of the wrapped network."""
+    student = two_processes.network(norm=False)
+    options = {"guidance": two_processes.guidance(student), "out": tmp_path, "quiet": True}
+    alone = fit(student, open_data("digits"), two_processes.GUIDED, **options)
+    first, second = (load_file(out / f"guided-rank-{rank}.safetensors") for rank in (0, 1))
+    for name, value in alone.model.state_dict().items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-5)
+    together, lone = (load_file(folder / "training.safetensors") for folder in (out / "guided", tmp_path))
+    adapters = [name for name in lone if name.startswith("adapters/")]
+    assert adapters
+    for name in adapters:
+        torch.testing.assert_close(together[name], lone[name], rtol=1e-3, atol=1e-5)
+
+
 def test_evaluation_sums_over_processes(out: Path):
     first, second = (json.loads((out / f"facts-{rank}.json").read_text()) for rank in (0, 1))
     assert first == second

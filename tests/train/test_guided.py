@@ -73,7 +73,7 @@ def test_without_labels_the_student_becomes_the_teacher(source: DataSource):
     )
     student, teacher = network(4, seed=0), network(4, seed=5).eval()
     with torch.no_grad():
-        teacher[4].weight.mul_(20)  # a teacher with an opinion
+        teacher.get_parameter("4.weight").mul_(20)  # a teacher with an opinion
     assert training.distill is not None
     taught = fit(
         student,

@@ -16,7 +16,7 @@ from convslim.distill import DistillConfig, Guidance, guide
 from convslim.errors import TrainingError
 from convslim.sparsity.mask import MaskedNetwork
 from convslim.sparsity.mask_places import mask_places
-from convslim.train import TrainConfig, selection
+from convslim.train import TrainConfig, history, selection
 from convslim.train.hard_cut import hard_cut
 from convslim.train.mask_observer import MaskObserver
 from convslim.train.select_rule import SelectRule
@@ -105,8 +105,8 @@ def test_resumed_selection_equals_an_uninterrupted_one(
         return save
 
     with monkeypatch.context() as patch:
-        patch.setattr("convslim.train.loop.save", dying(__import__("convslim.train.loop", fromlist=["save"]).save))
-        patch.setattr(selection, "save", dying(selection.save))
+        patch.setattr("convslim.train.loop.save", dying(history.save))
+        patch.setattr("convslim.train.selection.save", dying(convslim.save))
         with pytest.raises(Interrupted):
             run(source, tmp_path)
     torch.manual_seed(stop_at)

@@ -12,11 +12,23 @@ from safetensors.torch import save_file
 from torch import nn
 
 from convslim.data import open_data
+from convslim.distill import Guidance, guide
 from convslim.train import TrainConfig, evaluate, fit
 
 CONFIG = TrainConfig(
     epochs=2, batch_size=64, lr=0.05, steps_per_epoch=8, seed=3, threads=1, augment=True, clip_norm=5.0
 )
+GUIDED = TrainConfig.model_validate({**CONFIG.model_dump(), "distill": [{"kind": "hint"}, {"kind": "logits"}]})
+
+
+def guidance(student: nn.Module) -> Guidance:
+    """Hints from another network of the same kind, whose adapters are trained along."""
+    teacher = network(norm=False)
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.mul_(1.5)
+    assert GUIDED.distill is not None
+    return guide(student, teacher, open_data("digits").example_input(), GUIDED.distill)
 
 
 def network(*, norm: bool) -> nn.Module:
@@ -46,6 +58,9 @@ def main(out: Path) -> None:
             "correct": evaluate(result.model, source.test).correct,
             "train_loss": result.history[-1].train_loss,
         }
+    student = network(norm=False)
+    guided = fit(student, source, GUIDED, guidance=guidance(student), out=out / "guided", quiet=True)
+    save_file(guided.model.state_dict(), out / f"guided-rank-{rank}.safetensors")
     (out / f"facts-{rank}.json").write_text(json.dumps(facts))
 
 

@@ -30,6 +30,7 @@ class MaskedNetwork(nn.Module):
         settled: The coefficients in evaluation: FISTA's iterate, in which zeros are channels that are cut.
         slope: Moving average of the coefficients' gradient.
         inertia, strength: FISTA's t, and the λ of the last step.
+        strain: By how much λ may exceed its bound, since the bound was not enough.
         steps, epochs, stable: Steps and epochs so far, and for how many of these the same channels are cut.
         cut_before: Which coefficients were zero at the end of the last epoch.
     """
@@ -38,6 +39,7 @@ class MaskedNetwork(nn.Module):
     slope: Tensor
     inertia: Tensor
     strength: Tensor
+    strain: Tensor
     steps: Tensor
     epochs: Tensor
     stable: Tensor
@@ -52,6 +54,7 @@ class MaskedNetwork(nn.Module):
         self.register_buffer("slope", torch.zeros_like(start))
         self.register_buffer("inertia", torch.ones((), dtype=torch.float64))
         self.register_buffer("strength", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("strain", torch.ones((), dtype=torch.float64))
         for name in ("steps", "epochs", "stable"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
         self.register_buffer("cut_before", torch.zeros(places.total, dtype=torch.bool))

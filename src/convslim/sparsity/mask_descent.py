@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +16,9 @@ from convslim.sparsity.penalty import Parameters
 MEMORY: Final = 0.9
 """Weight of the past in the average of gradients; those of single batches would let channels come back by chance."""
 
+STRAIN: Final = 1.03
+"""By this factor the bound of λ grows with every step in which it is not enough for the budget, and falls again."""
+
 
 @dataclass(frozen=True)
 class DescentRule:
@@ -25,7 +27,7 @@ class DescentRule:
     Attributes:
         rate: η of the coefficients while the weights' learning rate is at its peak; it follows that one's schedule.
         peak: The peak learning rate.
-        strength: λ; with a steering the most that λ can be.
+        strength: λ; with a steering the bound of λ, which grows while it is not enough.
         momentum: The largest weight of FISTA's extrapolation.
         nonnegative: Whether coefficients end at zero instead of changing their sign.
         floors: The fewest live channels of every group; the largest coefficients are not pressed on.
@@ -43,8 +45,8 @@ class MaskDescent:
     """R(m) = λ·Σ|m_c| on the coefficients of a `MaskedNetwork`, by FISTA after every step of the optimizer.
 
     The gradient is averaged over batches, g ← 0.9·g + 0.1·∂L/∂m; the optimizer itself never sees it. A coefficient
-    that is zero still gets one, since the channel is computed: it comes back when the gradient outweighs
-    `rule.strength`. The λ of a steering presses on live channels only.
+    that is zero still gets one, since the channel is computed: it comes back when the gradient outweighs the bound of
+    λ. The smaller λ of a steering presses on live channels only.
 
     Args:
         places: The network's coefficients.
@@ -78,10 +80,10 @@ class MaskDescent:
         slope = parameters["slope"].mul_(MEMORY).add_(self._gradient, alpha=1 - MEMORY)
         moved = point - rate * slope
         moved = moved.clamp_min(0) if rule.nonnegative else moved
-        most = rate * rule.strength
+        most = rate * rule.strength * float(parameters["strain"])
         moved = moved.where((settled != 0) | (moved.abs() > most), 0.0)
         exempt = self._exempt(moved)
-        threshold = self._threshold(moved, exempt, int(parameters["steps"]), most)
+        threshold = self._threshold(moved, exempt, parameters, most)
         thresholds = torch.where(exempt, 0.0, torch.where(settled == 0, most, threshold)).to(moved)
         step = fista_step(moved, Descent(point, settled, float(inertia)), thresholds, rule.momentum)
         point.copy_(step.point.clamp_min(0) if rule.nonnegative else step.point)
@@ -89,11 +91,14 @@ class MaskDescent:
         inertia.fill_(step.inertia)
         parameters["strength"].fill_(threshold / rate if rate else 0.0)
 
-    def _threshold(self, moved: Tensor, exempt: Tensor, step: int, most: float) -> float:
+    def _threshold(self, moved: Tensor, exempt: Tensor, parameters: Parameters, most: float) -> float:
         if self.steering is None:
             return most
-        size = moved.abs().cpu().numpy()
-        return self.steering.threshold(size.astype(np.float64), exempt.cpu().numpy(), step, most)
+        size, spared = moved.abs().double().cpu().numpy(), exempt.cpu().numpy()
+        threshold = self.steering.threshold(size, spared, int(parameters["steps"]), most)
+        strain = parameters["strain"]
+        strain.mul_(STRAIN if threshold >= most else 1 / STRAIN).clamp_min_(1)
+        return threshold
 
     def _exempt(self, moved: Tensor) -> Tensor:
         """The largest coefficients of every group, as many as have to live."""
