@@ -33,8 +33,7 @@ def step(descent: MaskDescent, masked: MaskedNetwork, gradient: torch.Tensor, lr
     tensors = {**dict(masked.named_parameters()), **dict(masked.named_buffers())}
     masked.point.grad = 10 * gradient
     descent.apply_gradient_(tensors)
-    left = masked.point.grad
-    assert left is None  # the optimizer of the weights does not move coefficients
+    assert dict(masked.named_parameters())["point"].grad is None  # the optimizer of the weights does not move it
     descent.apply_proximal_(tensors, lr)
 
 
