@@ -80,6 +80,7 @@ def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # measured layers stay out of the user's own
     printed, namespace = "", {"__name__": "documentation"}
     for words, text, line in blocks(page):
         place = f"{page.relative_to(ROOT)}, line {line}"
