@@ -13,7 +13,7 @@ from torch import nn
 import convslim
 from convslim.data import DataSource, open_data
 from convslim.distill import DistillConfig, Guidance, guide
-from convslim.errors import TrainingError
+from convslim.errors import BudgetError, TrainingError
 from convslim.sparsity.mask import MaskedNetwork
 from convslim.sparsity.mask_places import mask_places
 from convslim.train import TrainConfig, history, selection
@@ -176,6 +176,12 @@ def test_the_observer_counts_stable_epochs_and_returns(source: DataSource):
 def test_what_cannot_be_is_said():
     with pytest.raises(TrainingError, match="needs a budget or a strength"):
         SelectRule()
+
+
+def test_a_budget_out_of_reach_is_met_before_training(source: DataSource, tmp_path: Path):
+    with pytest.raises(BudgetError, match="macs"):
+        run(source, tmp_path, SelectRule(budget={"macs": 0.001}))
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_no_moving_average(source: DataSource, tmp_path: Path):

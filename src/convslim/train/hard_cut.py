@@ -16,6 +16,7 @@ from convslim.allocate.widths import Rounding, allowed_counts
 from convslim.channels.graph import ChannelGraph
 from convslim.criteria.scores import Scores
 from convslim.sparsity.mask import MaskedNetwork, folded
+from convslim.sparsity.mask_places import MaskPlaces
 from convslim.surgery import PruningPlan, carry_out, fold_, make_plan
 from convslim.train.select_rule import SelectRule
 
@@ -56,6 +57,16 @@ def hard_cut(masked: MaskedNetwork, graph: ChannelGraph, example_input: Tensor, 
         "folded": {"layers": [asdict(layer) for layer in folding.layers], "left": [list(p) for p in folding.left]},
     }
     return HardCut(removal.model, plan, {**facts, **proven})
+
+
+def require_reachable(graph: ChannelGraph, places: MaskPlaces, rule: SelectRule) -> None:
+    """See that some choice of channels meets the budget, before anything is trained for it.
+
+    Raises:
+        BudgetError: None does, or the budget is malformed.
+    """
+    if rule.budget:
+        _budgeted(graph, {name: np.ones(size) for name, size in zip(places.groups, places.sizes, strict=True)}, rule)
 
 
 def _budgeted(graph: ChannelGraph, sizes: Mapping[str, npt.NDArray[np.float64]], rule: SelectRule) -> PruningPlan:

@@ -26,7 +26,7 @@ from convslim.surgery import PruningPlan, load, save
 from convslim.surgery.artifact import MANIFEST, PLAN, RECORD
 from convslim.train.config import TrainConfig
 from convslim.train.devices import connect
-from convslim.train.hard_cut import HardCut, hard_cut
+from convslim.train.hard_cut import HardCut, hard_cut, require_reachable
 from convslim.train.history import CHECKPOINT, EpochMetrics
 from convslim.train.loop import FitResult, fit
 from convslim.train.mask_observer import MaskObserver
@@ -149,6 +149,7 @@ class _Work:
         example_input = self.source.example_input()
         graph = trace(model, example_input, ways=ways, approximate=self.approximate)
         places = mask_places(graph, without=kept_whole(graph, self.rule.keep))
+        require_reachable(graph, places, self.rule)
         rule = self.rule if first_epoch == 0 else dataclasses.replace(self.rule, init="ones")
         masked = MaskedNetwork(model, places, rule.start(places, self.config.seed))
         steering = self._steering(graph, places)
