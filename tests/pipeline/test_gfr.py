@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from convslim import models
 from convslim.channels.trace import trace
+from convslim.cli.network import artifact_factory
 from convslim.errors import RecipeError
 from convslim.pipeline import Recipe, parse_recipe, run
 from convslim.report import RunRecord
@@ -51,6 +52,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
 
 def test_the_cut_network_is_the_users_own(done: tuple[Path, RunRecord]):
     out, record = done
+    assert relations_in(artifact_factory(record.model_dump(), out)()) is None
     assert [step.kind for step in record.steps] == ["sparsify", "prune", "finetune"]
     small = load(out / "model", network)
     assert relations_in(small) is None
@@ -115,6 +117,7 @@ def test_killed_run_resumes_to_the_same_bits(done: tuple[Path, RunRecord], tmp_p
 def test_kept_modules_are_sliced_with_the_network(tmp_path: Path):
     record = run(recipe(SPARSIFY, prune(options={"keep_gfr": True}), TUNE), tmp_path, quiet=True)
     relations = Relations.from_data(record.steps[0].details["gfr"])
+    assert relations_in(artifact_factory(record.model_dump(), tmp_path)()) == relations
     small = load(tmp_path / "model", lambda: insert_relations_(network(), relations)).eval()
     assert relations_in(small) == relations
     for place in relations.places:

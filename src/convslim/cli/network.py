@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convslim import models
 from convslim.errors import ArtifactError, ConvslimError, ModelError
+from convslim.sparsity import Relations, insert_relations_
 from convslim.surgery.weights import load_weights
 
 IMAGENET = (1, 3, 224, 224)
@@ -82,6 +83,7 @@ def artifact_factory(record: Any, folder: Path) -> Callable[[], nn.Module]:
     try:
         found = record["recipe"]["model"] if "recipe" in record else record["model"]
         spec, options = str(found["spec"]), dict(found.get("options") or {})
+        relations = _relations(record.get("steps", ()))
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{folder}/record.json does not say which network this is. Load the artifact in Python with "
@@ -90,8 +92,21 @@ def artifact_factory(record: Any, folder: Path) -> Callable[[], nn.Module]:
 
     def factory() -> nn.Module:
         try:
-            return models.create(spec, **options)
+            model = models.create(spec, **options)
+            return model if relations is None else insert_relations_(model, relations)
         except ConvslimError as error:
             raise ArtifactError(f"{folder} was made from '{spec}', which cannot be built: {error}") from error
 
     return factory
+
+
+def _relations(steps: Iterable[Mapping[str, Any]]) -> Relations | None:
+    """The relation modules that a run's network has in the end."""
+    found = None
+    for step in steps:
+        told = step["details"].get("gfr", {})
+        if "places" in told:
+            found = Relations.from_data(told)
+        elif told.get("folded"):
+            found = None
+    return found

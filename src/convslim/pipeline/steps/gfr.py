@@ -95,8 +95,10 @@ def related(model: nn.Module, options: GfrOptions, images: Iterable[Tensor], *, 
     device = next(measured.parameters()).device
     factors = relationship_factors(measured, (batch.to(device) for batch in images))
     criterion = _criterion(model, factors, options)
-    details = {"gfr": {"factors": {name: [round(sr, 6) for sr in values.tolist()] for name, values in factors.items()}}}
-    if options.keep_gfr or not last:
+    kept = options.keep_gfr or not last
+    rounded = {name: [round(sr, 6) for sr in values.tolist()] for name, values in factors.items()}
+    details = {"gfr": {"factors": rounded, "folded": not kept}}
+    if kept:
         return Subject(model, model, criterion, details)
     folded = copy.deepcopy(model)
     fold_relations_(folded, factors)
