@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from convslim.quantize.fake import ActivationQuantizer
+from convslim.quantize.fake import UNLIMITED, ActivationQuantizer
 from convslim.quantize.grid import affine_grid, per_channel, snap
 from convslim.quantize.layer import QuantizedLayer
 from convslim.quantize.observers import MinMax
@@ -31,7 +31,7 @@ def lived(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
 
 
 def quantizer(low: float = -3.0, high: float = 3.0) -> ActivationQuantizer:
-    made = ActivationQuantizer("x", [MinMax()])
+    made = ActivationQuantizer("x", [MinMax()], [UNLIMITED])
     made.observers[0](torch.tensor([low, high]))
     return made
 

@@ -12,7 +12,6 @@ from convslim.channels.program.rewrite import drop_unused_
 from convslim.quantize.fake import ActivationQuantizer
 from convslim.quantize.grid import ACTIVATION_LEVELS, Grid, to_integers
 from convslim.quantize.layer import Folded, QuantizedLayer, run
-from convslim.quantize.operations import ends_of, is_clamp
 from convslim.quantize.prepare import GRID, HOLDER, RANK, call_of, grids_of
 
 FILE = "int8"
@@ -108,7 +107,9 @@ def int8_graph(simulation: fx.GraphModule) -> fx.GraphModule:
     for node in list(built.graph.nodes):
         module = built.get_submodule(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, ActivationQuantizer):
-            _write_grid_(node, grids[node.meta[GRID]])
+            place = node.args[1]
+            assert isinstance(place, int)
+            _write_grid_(node, grids[node.meta[GRID]], module.ends[place])
         elif isinstance(module, QuantizedLayer):
             _write_layer_(built, node, module, grids)
         elif GRID in node.meta:
@@ -129,19 +130,14 @@ def _round_(node: fx.Node) -> None:
     again.args = (node,)
 
 
-def _write_grid_(node: fx.Node, grid: Grid) -> None:
-    clamp = node.args[0]
-    assert isinstance(clamp, fx.Node)
-    if is_clamp(clamp) and len(clamp.users) == 1:
-        ends = to_integers(torch.tensor(ends_of(clamp)), grid).tolist()
-        if ends == [0, ACTIVATION_LEVELS]:
-            clamp.replace_all_uses_with(clamp.all_input_nodes[0])
-            clamp.graph.erase_node(clamp)
-        else:  # integer kernels give integers: clamping is an operation of its own on the same grid
-            made = clamp.args[0]
-            assert isinstance(made, fx.Node)
-            made.meta[GRID] = node.meta[GRID]
-            _round_(made)
+def _write_grid_(node: fx.Node, grid: Grid, ends: tuple[float, float]) -> None:
+    read = node.all_input_nodes[0]
+    if to_integers(torch.tensor(ends), grid).tolist() != [0, ACTIVATION_LEVELS]:
+        # Integer kernels give integers of a grid, so that clamping is an operation of its own on the same one.
+        read.meta[GRID] = node.meta[GRID]
+        with node.graph.inserting_before(node):
+            node.args = (node.graph.call_function(torch.clamp, (read, *ends)), *node.args[1:])
+        _round_(read)
     node.target, node.args = f"{FILE}.grids.{node.meta[GRID]}", (node.args[0],)
 
 

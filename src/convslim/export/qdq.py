@@ -135,20 +135,22 @@ def compare(model: nn.Module, path: Path, images: Tensor, batch: int = 100) -> t
 
 
 def _name_layers(path: Path) -> None:
-    """Layers get the names of the user's class; tensors lose the prefix of the holder."""
+    """Layers get the names of the user's class; tensors lose the prefix of the holder, nodes the exporter's remarks."""
     import onnx
 
     model = onnx.load(path)
     produced = {output: node for node in model.graph.node for output in node.output}
-    shorter = {
-        each.name: each.name.removeprefix(f"{FILE}.").replace(".integers.", ".") for each in model.graph.initializer
-    }
+    names = [tensor.name for tensor in model.graph.initializer]
+    shorter = {name: name.removeprefix(f"{FILE}.").replace(".integers.", ".") for name in names}
     for node in model.graph.node:
         weight = produced.get(node.input[1]) if node.op_type in FLOAT and len(node.input) > 1 else None
         if weight is not None and weight.op_type == "DequantizeLinear":
             node.name = shorter[weight.input[0]].removesuffix(".weight")
     for node in model.graph.node:
         node.input[:] = [shorter.get(name, name) for name in node.input]
+        del node.metadata_props[:]
     for tensor in model.graph.initializer:
         tensor.name = shorter[tensor.name]
+    del model.graph.value_info[:]
+    del model.graph.metadata_props[:]
     onnx.save(model, path)

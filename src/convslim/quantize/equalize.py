@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from convslim.channels.program.rewrite import packet
-from convslim.quantize.fake import ActivationQuantizer
+from convslim.quantize.fake import UNLIMITED, ActivationQuantizer
 from convslim.quantize.layer import affine_of
 from convslim.quantize.prepare import LAYER, call_of, calls_of
 
@@ -51,8 +51,8 @@ def _reader(model: fx.GraphModule, first: fx.Node) -> fx.Node | None:
                 str(model_node.target) != str(node.target) or model_node is node for model_node in model.graph.nodes
             )
             return node if once and _channels_match(model, first, node) else None
-        grid = node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), ActivationQuantizer)
-        if not grid and packet(node) != "relu":
+        grid = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(grid, ActivationQuantizer) or grid.ends[0] not in (UNLIMITED, (0.0, math.inf)):
             return None
     return None
 

@@ -23,6 +23,9 @@ BIAS_MAX = 2**30
 """Biases stay below half of an int32, so that the accumulator has room."""
 
 
+_BLOCK = 2**17
+
+
 class Grid(NamedTuple):
     """The 256 real numbers ``scale · (q - zero_point)``, q = 0…255; both are float32 tensors of no dimension."""
 
@@ -83,8 +86,24 @@ def snap(x: Tensor, grid: Grid) -> Tensor:
     >>> snap(torch.tensor([-9.0, 0.26]), Grid(torch.tensor(0.1), torch.tensor(10.0)))
     tensor([-1.0000,  0.3000])
     """
+    if x.dtype == torch.float32 or x.numel() <= _BLOCK or x.device.type != "cpu":
+        return _snapped(x, grid).to(x.dtype)
+    x = x if _dense(x).is_contiguous() else x.contiguous()
+    out = torch.empty_like(x)
+    # Float32 copies of half-precision numbers are made in pieces that stay in the cache.
+    for piece, filled in zip(_dense(x).view(-1).split(_BLOCK), _dense(out).view(-1).split(_BLOCK), strict=True):
+        filled.copy_(_snapped(piece, grid))
+    return out
+
+
+def _snapped(x: Tensor, grid: Grid) -> Tensor:
     low, high = -grid.zero_point, ACTIVATION_LEVELS - grid.zero_point
-    return (x.float() / grid.scale).round_().clamp_(low, high).mul_(grid.scale).to(x.dtype)
+    return (x.float() / grid.scale).round_().clamp_(low, high).mul_(grid.scale)
+
+
+def _dense(x: Tensor) -> Tensor:
+    """The same numbers in the order of memory, for channels-last images."""
+    return x.permute(0, 2, 3, 1) if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) else x
 
 
 def weight_integers(weight: Tensor, scale: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from convslim.channels.program.assemble import assemble, describe, is_program
 from convslim.channels.program.export import export_program
 from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.errors import ModelError
-from convslim.quantize.fake import ActivationQuantizer
+from convslim.quantize.fake import UNLIMITED, ActivationQuantizer, Ends
 from convslim.quantize.layer import QuantizedLayer
 from convslim.quantize.observers import MinMax, Observer
-from convslim.quantize.operations import out_of_place_
+from convslim.quantize.operations import ends_of, is_clamp, out_of_place_
 from convslim.quantize.phase import Clock
 from convslim.quantize.placement import LayerPlace, Placement, place
 
@@ -104,16 +104,24 @@ def _insert_grids_(
     for node, name in places.grids.items():
         node.meta[GRID] = name
     for name, sources in places.sources.items():
-        module = quantizer(name, [observer() for _ in sources])
+        clamps = [_clamp_before(node) for node in sources]
+        module = quantizer(name, [observer() for _ in sources], [ends for _, ends in clamps])
         module.train(built.training)
         holder.add_module(name, module)
-        for number, node in enumerate(sources):
+        for number, (node, (read, _)) in enumerate(zip(sources, clamps, strict=True)):
             with graph.inserting_after(phase if node.op == "placeholder" else node):
                 rounded = graph.call_module(f"{HOLDER}.grids.{name}")
             node.replace_all_uses_with(rounded)
-            rounded.args = (node, number, phase)
+            rounded.args = (read, number, phase)
             rounded.meta = {GRID: name}
             del node.meta[GRID]
+            if read is not node:
+                graph.erase_node(node)
+
+
+def _clamp_before(node: fx.Node) -> tuple[fx.Node, Ends]:
+    """What a grid reads, and between which numbers it clamps: ReLU and its like become part of the grid."""
+    return (node.all_input_nodes[0], ends_of(node)) if is_clamp(node) else (node, UNLIMITED)
 
 
 def _insert_layers_(built: fx.GraphModule, places: Placement) -> None:
