@@ -6,14 +6,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convslim.measure.kernels import profile_onnx
 from convslim.measure.layer_shape import LayerShape
 from convslim.measure.layer_table import ROUNDS, CacheWarning, LayerTable, cache_folder
 from convslim.measure.machine import Identity
-from convslim.measure.one_layer import layer_ms
+from convslim.measure.one_int8_layer import int8_layer
+from convslim.measure.one_layer import AROUND, Build, float_layer, layer_ms
 
 HERE = Identity("some processor", 2, "runtime 1.0", 1)
 SHAPES = [LayerShape("linear", 1, 8 * width, 16) for width in (1, 2, 3)]
@@ -147,7 +150,7 @@ def test_the_cache_is_where_the_system_wants_it(monkeypatch: pytest.MonkeyPatch,
         assert cache_folder() == Path.home() / ".cache" / "convslim"
 
 
-@pytest.mark.parametrize(
+KINDS = pytest.mark.parametrize(
     "shape",
     [
         LayerShape("linear", 2, 24, 8),
@@ -158,5 +161,17 @@ def test_the_cache_is_where_the_system_wants_it(monkeypatch: pytest.MonkeyPatch,
     ],
     ids=str,
 )
-def test_every_kind_of_layer_runs(shape: LayerShape) -> None:
-    assert layer_ms(shape) > 0
+
+
+@KINDS
+@pytest.mark.parametrize("build", [float_layer, int8_layer])
+def test_every_kind_of_layer_runs(shape: LayerShape, build: Build) -> None:
+    assert layer_ms(shape, build) > 0
+
+
+@KINDS
+def test_int8_layers_run_in_integers(shape: LayerShape) -> None:
+    feeds = {"x": np.zeros(shape.input_shape, np.float32)}
+    layers = [kernel for kernel in profile_onnx(int8_layer(shape), feeds, repeats=1) if kernel.operation not in AROUND]
+    # ONNX Runtime has no transposed convolution in integers.
+    assert [kernel.integer for kernel in layers] == [shape.kind != "conv_transpose"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,16 +20,32 @@ from convslim.measure.latency_model import LatencyModel, WholeTime
 from convslim.measure.layer_table import LayerTable, OnStart, cache_folder
 from convslim.measure.layer_times import LayerTimes
 from convslim.measure.machine import Identity
-from convslim.measure.one_layer import layer_ms
+from convslim.measure.one_layer import Build, float_layer, layer_ms
 from convslim.measure.session import open_session, random_feeds
 from convslim.measure.timed_layer import timed_layers
 from convslim.measure.turns import time_in_turn
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.remove import rebuild
 
-MODE = "float32"
-
 REPEATS = 200
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a network is timed in.
+
+    Attributes:
+        mode: Its name; times of different modes are kept apart.
+        layer: Writes the ONNX model of one layer.
+        export: Writes a network as an ONNX file: the network, an example input, the path.
+    """
+
+    mode: str
+    layer: Build
+    export: Callable[[nn.Module, Tensor, Path], object]
+
+
+FLOAT32 = Arithmetic("float32", float_layer, export_onnx)
 
 
 def timing(
@@ -39,11 +55,12 @@ def timing(
     *,
     threads: int = 1,
     batch: int = 1,
+    arithmetic: Arithmetic = FLOAT32,
     on_start: OnStart | None = None,
 ) -> Timing:
     """Measure a network for a latency budget: the whole of it, and its layers in other widths.
 
-    The network is exported and run in ONNX Runtime on the CPU, float32. Layer shapes that were measured before on this
+    The network is exported and run in ONNX Runtime on the CPU. Layer shapes that were measured before on this
     machine come from the cache (:func:`convslim.measure.layer_table.cache_folder`).
 
     Args:
@@ -52,6 +69,7 @@ def timing(
         example_input: (N, C, H, W) images.
         threads: Intra-op threads.
         batch: Images a call.
+        arithmetic: Float32, or another one.
         on_start: Gets the number of layer measurements to come, and returns what to call after each of them.
 
     Returns:
@@ -60,12 +78,13 @@ def timing(
     Raises:
         ExportError: The network cannot be exported.
     """
-    whole = WholeNetwork(model, example_input, threads, batch)
-    table = LayerTable(Identity.here(threads), MODE, partial(layer_ms, threads=threads), cache_folder())
+    whole = WholeNetwork(model, example_input, threads, batch, arithmetic)
+    measure = partial(layer_ms, build=arithmetic.layer, threads=threads)
+    table = LayerTable(Identity.here(threads), arithmetic.mode, measure, cache_folder())
     sizes = np.array([group.num_channels for group in graph.groups], np.int64)
     times = LayerTimes(timed_layers(graph, batch), sizes, partial(table.times, on_start=on_start))
     measured = whole.unpruned()
-    setting = f"{table.identity.runtime}, {MODE}, {threads} thread{'s' if threads > 1 else ''}, batch {batch}"
+    setting = f"{table.identity.runtime}, {table.mode}, {threads} thread{'s' if threads > 1 else ''}, batch {batch}"
     return Timing(LatencyModel.calibrated(times, measured), measured.ms, whole.pruned, setting)
 
 
@@ -78,12 +97,14 @@ class WholeNetwork:
         example_input: Images.
         threads: Intra-op threads.
         batch: Images a call.
+        arithmetic: What it is timed in.
     """
 
     model: nn.Module
     example_input: Tensor
     threads: int = 1
     batch: int = 1
+    arithmetic: Arithmetic = FLOAT32
 
     @cached_property
     def _original(self) -> bytes:
@@ -113,4 +134,6 @@ class WholeNetwork:
 
     def _exported(self, model: nn.Module) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
-            return export_onnx(model, self.example_input, Path(folder) / "network.onnx").path.read_bytes()
+            path = Path(folder) / "network.onnx"
+            self.arithmetic.export(model, self.example_input, path)
+            return path.read_bytes()

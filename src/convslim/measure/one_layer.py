@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from convslim.measure.kernels import Kernel, profile_onnx
 from convslim.measure.layer_shape import LayerShape
@@ -29,26 +30,30 @@ def float_layer(shape: LayerShape) -> bytes:
     >>> len(float_layer(LayerShape("linear", 1, 8, 4))) > 4 * 8 * 4
     True
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper
 
     rng = np.random.default_rng(0)
     weight = rng.standard_normal(shape.weight_shape, dtype=np.float32) / max(shape.in_channels, 1) ** 0.5
-    constants = [
-        numpy_helper.from_array(weight, "weight"),
-        numpy_helper.from_array(np.zeros(shape.out_channels, np.float32), "bias"),
-    ]
+    constants = {"weight": weight, "bias": np.zeros(shape.out_channels, np.float32)}
     if shape.kind == "linear":
         nodes = [helper.make_node("Gemm", ["x", "weight", "bias"], ["y"], transB=1)]
     else:
         operation = "Conv" if shape.kind == "conv" else "ConvTranspose"
         conv = helper.make_node(operation, ["x", "weight", "bias"], ["made"], **conv_attributes(shape))
         nodes = [conv, helper.make_node("Relu", ["made"], ["y"])]
+    return one_layer_model(shape, nodes, constants)
+
+
+def one_layer_model(shape: LayerShape, nodes: Sequence[Any], constants: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """An ONNX model from ``x``, the layer's input in float32, to ``y``."""
+    from onnx import TensorProto, helper, numpy_helper
+
     graph = helper.make_graph(
         nodes,
         "layer",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape.input_shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        constants,
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     opsets = [helper.make_opsetid("", OPSET)]
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString())
