@@ -28,7 +28,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
 
     def timing(
-        graph: ChannelGraph, model: nn.Module, example: object, *, threads: int, batch: int, on_start: Callable
+        graph: ChannelGraph,
+        model: nn.Module,
+        example: object,
+        *,
+        threads: int,
+        batch: int,
+        on_start: Callable[[int], Callable[[], object]],
     ) -> Timing:
         found.append((threads, batch))
         step = on_start(3)

@@ -43,7 +43,7 @@ def float_file(path: Path, shape: Sequence[Any] = ("batch", 3, 8, 8), num_layers
 
 def int8_file(path: Path) -> Path:
     """A convolution `first` in integers, and a convolution `second` in float."""
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "scale": np.array(0.05, np.float32),
         "zero": np.array(128, np.uint8),
         "weight_zero": np.array(0, np.int8),

@@ -117,6 +117,13 @@ def test_what_another_process_added_meanwhile_stays(tmp_path: Path) -> None:
     assert LayerTable(HERE, "float32", refuse, tmp_path).times(SHAPES[:2]) == {SHAPES[0]: 1.0, SHAPES[1]: 2.0}
 
 
+def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    mine = table(tmp_path / "file" / "folder", Measurer())
+    with pytest.warns(CacheWarning, match="cannot be kept in .*measured again"):
+        assert mine.times(SHAPES[:1]) == {SHAPES[0]: 1.0}
+
+
 def test_progress_is_told_in_measurements(tmp_path: Path) -> None:
     steps, totals = [], []
 

@@ -44,7 +44,13 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     asked: list[tuple[int, int]] = []
 
     def timing(
-        graph: ChannelGraph, model: nn.Module, example: object, *, threads: int, batch: int, on_start: Callable
+        graph: ChannelGraph,
+        model: nn.Module,
+        example: object,
+        *,
+        threads: int,
+        batch: int,
+        on_start: Callable[..., object],
     ) -> Timing:
         asked.append((threads, batch))
         sizes = np.array([group.num_channels for group in graph.groups], np.int64)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from convslim.errors import ArtifactError
 from convslim.files import replace_text
 from convslim.measure.layer_shape import LayerShape
 from convslim.measure.machine import Identity
@@ -27,7 +28,7 @@ ROUNDS = 2
 
 
 class CacheWarning(UserWarning):
-    """A line of the latency cache cannot be read and is left out."""
+    """The cache of measured layers has damaged lines, or cannot be written; what it lacks is measured again."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class LayerTable:
                 if step is not None:
                     step()
         if found:
-            self._add(found)
+            self._keep(found)
         known |= found
         return {shape: known[shape] for shape in wanted}
 
@@ -85,11 +86,15 @@ class LayerTable:
 
     def _read(self) -> dict[LayerShape, float]:
         """What the cache knows; lines that are damaged or another machine's do not count."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
+            return {}
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:  # not there yet, or not for us to read
             return {}
         known: dict[LayerShape, float] = {}
         damaged = 0
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in lines:
             try:
                 entry = json.loads(line)
                 if entry["machine"] == self._key():
@@ -104,18 +109,29 @@ class LayerTable:
             )
         return known
 
-    def _add(self, found: Mapping[LayerShape, float]) -> None:
-        """Put new times beside those that are there, also by another process since."""
+    def _keep(self, found: Mapping[LayerShape, float]) -> None:
+        """Add to the cache, if that can be."""
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")), warnings.catch_warnings():
+        try:
+            self._add(self.path, found)
+        except (OSError, ArtifactError) as error:
+            warnings.warn(
+                f"Measured layers cannot be kept in {self.path.parent}: {error} They will be measured again.",
+                CacheWarning,
+                stacklevel=3,
+            )
+
+    def _add(self, path: Path, found: Mapping[LayerShape, float]) -> None:
+        """Put new times beside those that are there, also by another process since."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")), warnings.catch_warnings():
             warnings.simplefilter("ignore", CacheWarning)  # told when the table was read
             known = self._read() | dict(found)
             lines = (
                 json.dumps({"machine": self._key(), "shape": shape.to_data(), "ms": ms}) for shape, ms in known.items()
             )
-            replace_text(self.path, "".join(f"{line}\n" for line in lines))
+            replace_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _positive(value: object) -> float:

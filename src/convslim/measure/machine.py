@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from dataclasses import dataclass
@@ -29,10 +28,11 @@ class Identity:
     threads: int
 
     @classmethod
-    def here(cls, threads: int = 1, package: str = "onnxruntime") -> Identity:
-        """This machine with the installed version of a runtime."""
-        runtime = f"{package} {importlib.metadata.version(package)}"
-        return cls(cpu_name(), os.cpu_count() or 1, runtime, threads)
+    def here(cls, threads: int = 1) -> Identity:
+        """This machine with the ONNX Runtime that is installed."""
+        import onnxruntime  # heavy, and not needed to name the machine
+
+        return cls(cpu_name(), os.cpu_count() or 1, f"onnxruntime {onnxruntime.__version__}", threads)
 
 
 def cpu_name() -> str:

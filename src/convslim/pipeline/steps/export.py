@@ -16,7 +16,7 @@ BASELINE = "original.onnx"
 
 
 class LatencyConfig(StepConfig):
-    """How to time: every batch size, one call of each file in turn."""
+    """How to time: every batch size, the files in turn."""
 
     batches: tuple[int, ...] = (1,)
     threads: int = Field(default=1, ge=1)
