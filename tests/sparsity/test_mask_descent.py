@@ -29,9 +29,8 @@ def rule(masked: MaskedNetwork, **changes: object) -> DescentRule:
 
 
 def step(descent: MaskDescent, masked: MaskedNetwork, gradient: torch.Tensor, lr: float = 0.5) -> None:
-    """A step under an average gradient: the first batch counts a tenth."""
     tensors = {**dict(masked.named_parameters()), **dict(masked.named_buffers())}
-    masked.point.grad = 10 * gradient
+    masked.point.grad = gradient
     descent.apply_gradient_(tensors)
     assert dict(masked.named_parameters())["point"].grad is None  # the optimizer of the weights does not move it
     descent.apply_proximal_(tensors, lr)
@@ -53,7 +52,7 @@ def test_a_channel_that_was_cut_comes_back():
     with torch.no_grad():
         masked.point[:4], masked.settled[:4] = 0, 0
     gradient = torch.zeros(masked.places.total)
-    gradient[:4] = torch.tensor([-5.0, -0.5, 0.0, 5.0])
+    gradient[:4] = 100 * torch.tensor([-5.0, -0.5, 0.0, 5.0])  # a hundredth of it is the average after one batch
     step(descent, masked, gradient)
     assert masked.settled[:4].tolist() == pytest.approx([0.1 * (5.0 - 1.0), 0, 0, 0])
     assert masked.point[0] > 0
@@ -72,7 +71,7 @@ def test_a_dead_channel_comes_back_in_training():
     with torch.no_grad():
         aim = 2 * net[1](net[0](images))[:, :1].relu()
         net[0].weight[1:] = -net[0].weight[:1]  # the others show the other side
-    for _ in range(40):
+    for _ in range(150):
         masked.zero_grad()
         (masked(images) - aim).square().mean().backward()
         descent.apply_gradient_(tensors)

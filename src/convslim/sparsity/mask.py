@@ -28,7 +28,7 @@ class MaskedNetwork(nn.Module):
         places: What the coefficients multiply.
         point: The coefficients while training: where FISTA takes the gradient, shape `(places.total,)`.
         settled: The coefficients in evaluation: FISTA's iterate, in which zeros are channels that are cut.
-        slope: Moving average of the coefficients' gradient.
+        slope: Moving average of the coefficients' gradient, by which channels come back.
         inertia, strength: FISTA's t, and the λ of the last step.
         strain: By how much λ may exceed its bound, since the bound was not enough.
         steps, epochs, stable: Steps and epochs so far, and for how many of these the same channels are cut.

@@ -13,7 +13,7 @@ from convslim.sparsity.mask_places import MaskPlaces
 from convslim.sparsity.mask_steering import BudgetSteering
 from convslim.sparsity.penalty import Parameters
 
-MEMORY: Final = 0.9
+MEMORY: Final = 0.99
 """Weight of the past in the average of gradients; those of single batches would let channels come back by chance."""
 
 STRAIN: Final = 1.03
@@ -44,9 +44,9 @@ class DescentRule:
 class MaskDescent:
     """R(m) = λ·Σ|m_c| on the coefficients of a `MaskedNetwork`, by FISTA after every step of the optimizer.
 
-    The gradient is averaged over batches, g ← 0.9·g + 0.1·∂L/∂m; the optimizer itself never sees it. A coefficient
-    that is zero still gets one, since the channel is computed: it comes back when the gradient outweighs the bound of
-    λ. The smaller λ of a steering presses on live channels only.
+    The optimizer itself never sees their gradient. A coefficient that is zero still gets one, since the channel is
+    computed: it comes back when the average over batches, s ← 0.99·s + 0.01·∂L/∂m, outweighs the bound of λ. The
+    smaller λ of a steering presses on live channels only.
 
     Args:
         places: The network's coefficients.
@@ -78,7 +78,7 @@ class MaskDescent:
         point, settled, inertia = parameters["point"], parameters["settled"], parameters["inertia"]
         parameters["steps"].add_(1)
         slope = parameters["slope"].mul_(MEMORY).add_(self._gradient, alpha=1 - MEMORY)
-        moved = point - rate * slope
+        moved = point - rate * torch.where(settled == 0, slope, self._gradient)
         moved = moved.clamp_min(0) if rule.nonnegative else moved
         most = rate * rule.strength * float(parameters["strain"])
         moved = moved.where((settled != 0) | (moved.abs() > most), 0.0)

@@ -40,7 +40,7 @@ class SelectRule:
     strength: float | None = None
     init: Init = "ones"
     mask_lr: float = 0.1
-    mask_momentum: float = 0.5
+    mask_momentum: float = 0.0
     stable_epochs: int = 5
     select_epochs: int | None = None
     rounds: int = 3

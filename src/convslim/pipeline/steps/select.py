@@ -27,7 +27,7 @@ class SelectStep(TrainConfig):
     strength: float | None = Field(default=None, gt=0)
     init: Init = "ones"
     mask_lr: float = Field(default=0.1, gt=0)
-    mask_momentum: float = Field(default=0.5, ge=0, le=1)
+    mask_momentum: float = Field(default=0.0, ge=0, le=1)
     stable_epochs: int = Field(default=5, ge=1)
     select_epochs: int | None = Field(default=None, ge=1)
     rounds: int = Field(default=3, ge=1)
