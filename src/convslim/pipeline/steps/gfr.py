@@ -118,6 +118,15 @@ def no_relations() -> str:
     )
 
 
+def without_relations(model: nn.Module) -> nn.Module:
+    """The user's own network: the model, or a copy of it without its relation modules, which count as untrained."""
+    if relations_in(model) is None:
+        return model
+    plain = copy.deepcopy(model)
+    detach_relations_(plain)
+    return plain
+
+
 def plan_without_relations(
     model: nn.Module, plan: PruningPlan, example: ExampleInput, graph: ChannelGraph
 ) -> PruningPlan:
@@ -128,7 +137,5 @@ def plan_without_relations(
         plan: Made for it.
         graph: The trace that the plan was made from.
     """
-    plain = copy.deepcopy(model)
-    detach_relations_(plain)
-    own = trace(plain, example, ways=(graph.way,))
+    own = trace(without_relations(model), example, ways=(graph.way,))
     return make_plan(own, {group.name: plan.kept[group.name] for group in own.prunable})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from convslim.errors import PlanError, nearest
 from convslim.measure.cost import cost
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.steps.budget import TimedBudget, TimingConfig
-from convslim.pipeline.steps.gfr import GFR, Subject, gfr_options, plan_without_relations, related
+from convslim.pipeline.steps.gfr import GFR, Subject, gfr_options, plan_without_relations, related, without_relations
 from convslim.pipeline.steps.schedule import Schedule
 from convslim.pipeline.timer import Timer
 from convslim.sparsity import relations_in
@@ -90,7 +91,8 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
     subject = _subject(config, state, context)
     graph = traced(config, subject.model, state, context)
     scores = _scores(config, subject, graph, context)
-    limits = _limits(config, subject.model, context)
+    start = _start(config, subject.model, context)
+    limits = _limits(config, start)
     timing = _timer(config, limits, context)(graph, subject.model, context.example_input)
     solution = decide(config, graph, scores, limits, timing)
     removal = carry_out(subject.model, solution.plan, context.example_input, graph=graph)
@@ -101,6 +103,7 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
         "folded": _fold_(removal.model, config, solution.plan, graph, subject.model, context),
         "macs_before": solution.original_macs,
         "params_before": solution.original_params,
+        "schedule_start": start,
         "threshold": solution.threshold,
         "latency": None if solution.latency is None else solution.latency.to_data(),
         "channels": {name: [len(kept), solution.plan.channels[name]] for name, kept in solution.plan.kept.items()},
@@ -157,22 +160,26 @@ def _scores(config: PruneStep, subject: Subject, graph: ChannelGraph, context: C
     return score(graph, subject.scored, subject.criterion, batches=_batches(config, context), seed=config.seed)
 
 
-def _limits(config: PruneStep, model: nn.Module, context: Context) -> dict[str, int | float]:
+def _limits(config: PruneStep, start: Mapping[str, int]) -> dict[str, int | float]:
     """The budget; in a round of a schedule what this round may leave, of the network before the first round."""
     given = config.budget.limits()
     if config.schedule is None:
         return given
-    back = 2 * ((config.schedule.round or 1) - 1)  # a training stands between two rounds
-    if back:
-        before = context.finished[-back].details
-        start = {"macs": before["macs_before"], "params": before["params_before"]}
-    else:
-        size = cost(model, context.example_input)
-        start = {"macs": size.macs, "params": size.params}
     return {
         name: max(config.schedule.left(start[name], value if isinstance(value, int) else int(value * start[name])), 2)
         for name, value in given.items()
     }
+
+
+def _start(config: PruneStep, model: nn.Module, context: Context) -> dict[str, int]:
+    """Cost of the network before the first round, without the relation modules that go in the last one."""
+    if config.schedule is None:
+        return {}
+    back = 2 * ((config.schedule.round or 1) - 1)  # a training stands between two rounds
+    if back:
+        return dict(context.finished[-back].details["schedule_start"])
+    size = cost(without_relations(model), context.example_input)
+    return {"macs": size.macs, "params": size.params}
 
 
 def _timer(config: PruneStep, limits: dict[str, int | float], context: Context) -> Timer:
