@@ -48,7 +48,7 @@ def run_batches(model: fx.GraphModule, batches: Iterable[ExampleInput]) -> Itera
 
 
 def calibrate_(model: fx.GraphModule, batches: Iterable[ExampleInput]) -> int:
-    """Take the ranges of all grids from images, and fix the scales of the weights; in place.
+    """Take the ranges of all grids from images; in place.
 
     Args:
         model: A simulation (:func:`convslim.quantize.prepare.prepare`).
@@ -67,12 +67,16 @@ def calibrate_(model: fx.GraphModule, batches: Iterable[ExampleInput]) -> int:
         raise DataError("There is no image to calibrate on; give a few hundred.")
     for quantizer in grids_of(model).values():
         quantizer.grid()
+    return count
+
+
+def fix_weights_(model: fx.GraphModule) -> None:
+    """Keep the scales of all layers' weights as the present weights give them; in place."""
     for path, node in calls_of(model).items():
         weight = model.get_parameter(f"{path}.weight")
         layer = model.get_submodule(str(node.target))
         assert isinstance(layer, QuantizedLayer)
         layer.fix_(layer.weight_scale(weight))
-    return count
 
 
 def correct_biases_(model: fx.GraphModule, batches: Iterable[ExampleInput]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 from convslim.channels.tape import ExampleInput
 from convslim.errors import DataError
 from convslim.measure.parity import Parity, parity
-from convslim.quantize.calibrate import calibrate_, correct_biases_
+from convslim.quantize.calibrate import calibrate_, correct_biases_, fix_weights_
 from convslim.quantize.equalize import equalize_
 from convslim.quantize.noise import noise_ratios
 from convslim.quantize.observers import OBSERVERS
@@ -93,6 +93,7 @@ def quantize(
     simulation = prepare(model, example, float_layers=float_layers, observer=OBSERVERS[ranges])
     equalized = equalize_(simulation) if equalize else ()
     count = calibrate_(simulation, batches)
+    fix_weights_(simulation)
     corrected = correct_biases_(simulation, batches) if correct_bias else {}
     return Quantization(
         model=simulation,

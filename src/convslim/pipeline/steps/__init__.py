@@ -12,6 +12,7 @@ from convslim.pipeline.steps.bench import BenchStep, run_bench
 from convslim.pipeline.steps.evaluate import EvaluateStep, run_evaluate
 from convslim.pipeline.steps.export import ExportStep, run_export
 from convslim.pipeline.steps.prune import PruneStep, run_prune
+from convslim.pipeline.steps.quantize import QuantizeStep, run_quantize
 from convslim.pipeline.steps.recalibrate import RecalibrateStep, run_recalibrate
 from convslim.pipeline.steps.reconstruct import ReconstructStep, run_reconstruct
 from convslim.pipeline.steps.select import SelectStep, run_select
@@ -36,6 +37,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "reconstruct": Step(ReconstructStep, run_reconstruct),
     "recalibrate": Step(RecalibrateStep, run_recalibrate),
     "finetune": Step(TrainConfig, run_train),
+    "quantize": Step(QuantizeStep, run_quantize),
     "export": Step(ExportStep, run_export),
     "bench": Step(BenchStep, run_bench),
 }

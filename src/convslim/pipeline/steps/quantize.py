@@ -1,0 +1,170 @@
+"""Step `quantize`: an int8 file, after calibration alone or after training in integers, and its accuracy."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, fx, nn
+
+from convslim.data import Split
+from convslim.errors import ConvslimError
+from convslim.export import Int8Report, export_int8
+from convslim.pipeline.state import Context, Outcome, State, StepConfig
+from convslim.pipeline.teacher import guidance
+from convslim.quantize import quantize
+from convslim.quantize.calibrate import calibrate_
+from convslim.quantize.noise import noise_ratios
+from convslim.quantize.phase import Clock
+from convslim.quantize.prepare import LEFT, prepare, weights_of
+from convslim.quantize.ptq import BATCH, Ranges
+from convslim.train import Metrics, TrainConfig, evaluate, fit
+
+
+class QuantizeStep(StepConfig):
+    """`mode: ptq` calibrates on training images; `mode: qat` goes on to train in integers, as `train` says.
+
+    `float_layers` are patterns of layers that stay float. `num_images` are taken for ranges, without their labels, and
+    `compared` of them for the comparison of file and simulation. `ranges`, `equalize` and `correct_bias` belong to
+    `ptq`, `train`, `delay` and `freeze` to `qat`: both are shares of the training's steps, after which activations are
+    rounded too, and ranges and BatchNorm statistics stand still. `limit` evaluates fewer test images.
+    """
+
+    mode: Literal["ptq", "qat"] = "ptq"
+    file: str = Field(default="model-int8.onnx", pattern=r"^[^/\\]+\.onnx$")
+    float_layers: tuple[str, ...] = ()
+    num_images: int = Field(default=500, ge=1)
+    compared: int = Field(default=200, ge=1)
+    ranges: Ranges = "mse"
+    equalize: bool = False
+    correct_bias: bool = True
+    train: TrainConfig | None = None
+    delay: float = Field(default=0.1, ge=0, le=1)
+    freeze: float = Field(default=0.5, ge=0, le=1)
+    opset: int = Field(default=18, ge=18)
+    tolerance: float = Field(default=0.05, gt=0)
+    limit: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> QuantizeStep:
+        if (self.mode == "qat") != (self.train is not None):
+            raise ValueError("mode qat needs train: {epochs: …, lr: …}, and mode ptq takes none")
+        if self.delay > self.freeze:
+            raise ValueError(f"delay {self.delay} lies behind freeze {self.freeze}")
+        return self
+
+
+def run_quantize(config: QuantizeStep, state: State, context: Context) -> Outcome:
+    """Quantize, write the int8 file into the run's folder, and count what it has right.
+
+    The network of the state stays a float one; after `qat` it has the trained weights.
+    """
+    images = _images(config, context)
+    if config.train is None:
+        simulation, details = _calibrated(config, state, images)
+    else:
+        simulation, details = _trained(config, config.train, state, images, context)
+    path = context.out / config.file
+    report = export_int8(simulation, images[: config.compared], path, opset=config.opset, tolerance=config.tolerance)
+    inside = evaluate(simulation, context.source.test, limit=config.limit, quiet=context.quiet)
+    model = _with_weights(state.model, weights_of(simulation)) if config.train else None
+    before = evaluate(model or state.model, context.source.test, limit=config.limit, quiet=context.quiet)
+    details |= {
+        "file": _facts(report),
+        "layers": {path: round(ratio, 2) for path, ratio in noise_ratios(simulation, [images[:BATCH]]).items()},
+        "left": dict(simulation.meta[LEFT]),
+        "correct": {"float": before.correct, "simulation": inside.correct},
+    }
+    return Outcome(model=model, metrics=evaluate_file(path, context.source.test, config.limit), details=details)
+
+
+def _images(config: QuantizeStep, context: Context) -> Tensor:
+    batches = context.source.train.batches(BATCH, seed=config.seed, limit=config.num_images)
+    return torch.cat([images for images, _ in batches])
+
+
+def _calibrated(config: QuantizeStep, state: State, images: Tensor) -> tuple[fx.GraphModule, dict[str, Any]]:
+    done = quantize(
+        state.model,
+        images,
+        float_layers=config.float_layers,
+        ranges=config.ranges,
+        equalize=config.equalize,
+        correct_bias=config.correct_bias,
+    )
+    details = {
+        "num_images": done.num_images,
+        "num_grids": done.num_grids,
+        "equalized": [list(pair) for pair in done.equalized],
+        "parity": asdict(done.parity),
+    }
+    return done.model, details
+
+
+def _trained(
+    config: QuantizeStep, train: TrainConfig, state: State, images: Tensor, context: Context
+) -> tuple[fx.GraphModule, dict[str, Any]]:
+    """Train in integers; the same loop, which goes on where it had been interrupted."""
+    steps = train.epochs * (train.steps_per_epoch or max(1, len(context.source.train) // train.batch_size))
+    clock = Clock(round(config.delay * steps), round(config.freeze * steps))
+    simulation = prepare(state.model, images[:1], float_layers=config.float_layers, clock=clock)
+    count = calibrate_(simulation, images.split(BATCH))
+    result = fit(
+        simulation,
+        context.source,
+        train,
+        out=context.work,
+        resume=True,
+        guidance=guidance(train, simulation, state, context),
+        quiet=context.quiet,
+    )
+    trained = result.model.cpu()
+    assert isinstance(trained, fx.GraphModule), "training gives what it was given"
+    return trained, {"num_images": count, "epochs": [asdict(metrics) for metrics in result.history]}
+
+
+def _with_weights(model: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    fresh = copy.deepcopy(model)
+    fresh.load_state_dict(weights)
+    return fresh
+
+
+def _facts(report: Int8Report) -> dict[str, Any]:
+    return {
+        "path": report.path.name,
+        "bytes": report.bytes,
+        "opset": report.opset,
+        "error": report.error,
+        "agreement": report.agreement,
+        "integer_layers": len(report.kernels.integer),
+        "float_layers": list(report.kernels.real),
+        "kernels": dict(report.kernels.counts),
+    }
+
+
+def evaluate_file(path: Path, split: Split, limit: int | None = None) -> Metrics:
+    """Count the images that an ONNX file classifies correctly, executed by ONNX Runtime on the CPU.
+
+    Raises:
+        ConvslimError: The file cannot be run on these images.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        correct, total, loss = 0, 0, 0.0
+        for images, labels in split.batches(BATCH, limit=limit):
+            scores = torch.from_numpy(session.run(None, {name: images.numpy()})[0]).float()
+            correct += int((scores.argmax(1) == labels).sum())
+            total += len(labels)
+            loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+    except Exception as error:  # ONNX Runtime's exception classes share no base but Exception
+        raise ConvslimError(f"{path} cannot be run on {split.input_shape} images: {error}.") from error
+    return Metrics(correct=correct, total=total, loss=loss / max(total, 1))
