@@ -104,7 +104,7 @@ def test_what_is_given_stays_as_it_was(source: DataSource):
 def test_resumed_guided_training_equals_an_uninterrupted_one(
     source: DataSource, tmp_path: Path, changes: dict[str, object]
 ):
-    training, student = config(ALL, **changes), network(4, seed=0)
+    training, student = config(ALL, lr=0.002, clip_norm=1.0, **changes), network(4, seed=0)
     whole = fit(student, source, training, guidance=guidance(source, student, training), quiet=True)
 
     def stop(metrics: EpochMetrics) -> None:
