@@ -17,7 +17,7 @@ from statistics import median
 import torch
 
 import convslim
-from convslim.allocate import Allocation, Timing, solve
+from convslim.allocate import Allocation, Measured, Timing, solve
 from convslim.allocate.allocation import How
 from convslim.allocate.promise import TOLERANCE
 from convslim.errors import BudgetError
@@ -68,15 +68,20 @@ def row(name: str, budget: float, how: str, found: Allocation, shares: list[floa
     """One solution; latencies as a share of the unpruned network's."""
     promise = found.latency
     assert promise is not None
-    assert promise.measured is not None
-    original, same_run = promise.original_ms, promise.measured.original_ms
+    original = promise.original_ms
     kept = "" if median(shares) <= 1 + TOLERANCE else " **broken**"
     return (
         f"| {name} | {budget:.0%} = {promise.asked_ms:.3f} ms | {how} | {found.macs / found.original_macs:.0%} | "
-        f"{promise.first_predicted_ms / original:.1%} | {promise.first_measured_ms / original:.1%} | "
-        f"{promise.num_corrections} | {promise.measured.ms / same_run:.1%} | "
+        f"{promise.first_predicted_ms / original:.1%} | {_share(promise.first_measured)} | "
+        f"{promise.num_corrections} | {_share(promise.measured)} | "
         f"{median(shares):.1%} ({min(shares):.1%}–{max(shares):.1%}){kept} |"
     )
+
+
+def _share(measured: Measured | None) -> str:
+    """Of the unpruned network's latency in the same run."""
+    assert measured is not None
+    return f"{measured.ms / measured.original_ms:.1%}"
 
 
 def main() -> None:

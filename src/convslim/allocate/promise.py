@@ -53,7 +53,7 @@ class Promise:
         asked_ms: The limit.
         original_ms: The unpruned network, measured before.
         predicted_ms: What the model expected of the plan that was taken, corrections included.
-        first_predicted_ms, first_measured_ms: Expectation and measurement of the first plan, before any correction.
+        first_predicted_ms, first_measured: Expectation and measurement of the first plan, before any correction.
         measured: What was measured of the plan; None if nothing was.
         reached: ``measured / asked``, for a fraction both of the same run; 0…1 is within the budget.
         num_corrections: How often the model was corrected.
@@ -64,7 +64,7 @@ class Promise:
     original_ms: float
     predicted_ms: float
     first_predicted_ms: float
-    first_measured_ms: float | None = None
+    first_measured: Measured | None = None
     measured: Measured | None = None
     reached: float | None = None
     num_corrections: int = 0
@@ -77,8 +77,9 @@ class Promise:
 
     def to_data(self) -> dict[str, Any]:
         """The promise as JSON values, with whether it was kept."""
-        measured = None if self.measured is None else self.measured._asdict()
-        return {**asdict(self), "measured": measured, "kept": self.kept}
+        pairs = {"first_measured": self.first_measured, "measured": self.measured}
+        found = {name: None if pair is None else pair._asdict() for name, pair in pairs.items()}
+        return {**asdict(self), **found, "kept": self.kept}
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def kept_promise(
         original_ms=timing.original_ms,
         predicted_ms=best.proposal.predicted_ms,
         first_predicted_ms=first,
-        first_measured_ms=trials[0].measured.ms,
+        first_measured=trials[0].measured,
         measured=best.measured,
         reached=best.reached,
         num_corrections=len(trials) - 1,

@@ -10,7 +10,7 @@ def promise_line(promise: Mapping[str, Any]) -> str:
     """A promise, as `Promise.to_data` gives it, in one line.
 
     >>> from convslim.allocate import Measured, Promise
-    >>> promise = Promise(3.0, 6.0, 2.9, 2.9, 2.95, Measured(2.95, 6.1), 0.983, 0, "ONNX Runtime, 1 thread, batch 1")
+    >>> promise = Promise(3.0, 6.0, 2.9, 2.9, None, Measured(2.95, 6.1), 0.983, 0, "ONNX Runtime, 1 thread, batch 1")
     >>> promise_line(promise.to_data())
     'latency    6.1 → 2.95 ms (48.4 %), asked for 3 ms, expected 2.9 ms; ONNX Runtime, 1 thread, batch 1'
     """
