@@ -113,6 +113,7 @@ def test_teachers_by_spec_file_and_artifact(tmp_path: Path, monkeypatch: pytest.
     [
         ({"epochs": 2}, r"steps\.1\.select: self-selection needs a budget"),
         ({"epochs": 2, "strength": 0.1, "ema_decay": 0.9}, "averaged coefficients are never zero"),
+        ({"epochs": 2, "strength": 0.1, "ways": ["class", "graph"]}, "cut as a graph has no feature maps"),
         ({"epochs": 2, "strength": 0.1, "distill": {"kind": "logits", "alpha": 1.5}}, "'logits' has no key 'alpha'"),
         (
             {"epochs": 2, "strength": 0.1, "distill": {"kind": "logits", "temprature": 2}},

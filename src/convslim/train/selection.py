@@ -61,7 +61,7 @@ def select(
     guide: Guide,
     *,
     out: Path,
-    ways: Sequence[Way] = ("class", "graph"),
+    ways: Sequence[Way] = ("class",),
     approximate: bool = True,
     quiet: bool = False,
 ) -> Selected:
@@ -76,7 +76,8 @@ def select(
         config: The training; its schedule runs over all rounds.
         guide: Makes the guidance for a network, whose own modules' names start with the given prefix; may give None.
         out: Folder of checkpoints and of what the rounds gave.
-        ways, approximate: As for `convslim.trace`; a network that was cut in its class stays in it.
+        ways, approximate: As for `convslim.trace`; a network that was cut in its class stays in it. A graph has no
+            feature maps to guide by.
         quiet: Draw no progress bars.
 
     Raises:

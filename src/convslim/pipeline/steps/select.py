@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from convslim.distill import DistillConfig, Guidance, LossConfig
+from convslim.distill.guidance import OF_MAPS
 from convslim.pipeline.state import Context, Outcome, State
 from convslim.pipeline.steps.budget import Budget
 from convslim.pipeline.teacher import guidance
@@ -35,13 +36,19 @@ class SelectStep(TrainConfig):
     min_channels: int = Field(default=1, ge=1)
     min_ratio: float = Field(default=0.1, ge=0, le=1)
     keep: tuple[str, ...] = ()
-    ways: tuple[Literal["class", "graph"], ...] = Field(default=("class", "graph"), min_length=1)
+    ways: tuple[Literal["class", "graph"], ...] = Field(default=("class",), min_length=1)
     approximate: bool = True
 
     @model_validator(mode="after")
     def _possible(self) -> SelectStep:
         if self.budget is None and self.strength is None:
             raise ValueError("self-selection needs a budget, such as {macs: 0.5}, or a strength, such as 0.01")
+        losses = self.distill.losses if self.distill else ()
+        if "graph" in self.ways and any(loss.kind in OF_MAPS for loss in losses):
+            raise ValueError(
+                "a network that was cut as a graph has no feature maps to compare; write ways: [class], or distill by "
+                "logits and dkd alone"
+            )
         if self.ema_decay is not None:
             raise ValueError("averaged coefficients are never zero; set ema_decay in a finetune step behind")
         return self
