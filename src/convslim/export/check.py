@@ -60,14 +60,15 @@ def check_kernels(path: str | Path) -> Kernels:
     )
 
 
-def require_integer(kernels: Kernels, allowed: Iterable[str]) -> None:
-    """Refuse float layers but those that match one of the patterns.
+def require_integer(kernels: Kernels, layers: Iterable[str], allowed: Iterable[str]) -> None:
+    """Refuse quantized layers that run in float, but those that match one of the patterns.
 
     Raises:
         ExportError: Naming the others.
     """
-    patterns = tuple(allowed)
-    wrong = [name for name in kernels.real if not any(fnmatchcase(name, pattern) for pattern in patterns)]
+    patterns, quantized = tuple(allowed), set(layers)
+    real = [name for name in kernels.real if name in quantized]
+    wrong = [name for name in real if not any(fnmatchcase(name, pattern) for pattern in patterns)]
     if wrong:
         raise ExportError(
             f"ONNX Runtime runs {len(wrong)} layers of the int8 file in float: {', '.join(wrong[:5])}. Keep them float "

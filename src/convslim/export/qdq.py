@@ -17,7 +17,7 @@ from convslim.errors import ArtifactError, ExportError, ModelError
 from convslim.export.check import FLOAT, Kernels, check_kernels, require_integer
 from convslim.export.int8_graph import FILE, int8_graph
 from convslim.export.onnx import write
-from convslim.quantize.prepare import LEFT, simulation
+from convslim.quantize.prepare import calls_of, simulation
 
 TOLERANCE = 0.05
 
@@ -77,7 +77,6 @@ def export_int8(
         raise ExportError(f"opset is {opset}; PyTorch's exporter writes 18 and later. Give 18 or more.")
     still = copy.deepcopy(simulation(model)).eval().cpu()
     images = images.detach().cpu()
-    left = [*still.meta[LEFT], *allow_float]
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
     example = images[:2] if dynamic_batch else images
     if dynamic_batch and len(example) < 2:
@@ -87,7 +86,7 @@ def export_int8(
         write(int8_graph(still), example, temporary, opset, dynamic_batch)
         _name_layers(temporary)
         kernels = check_kernels(temporary)
-        require_integer(kernels, left)
+        require_integer(kernels, calls_of(still), allow_float)
         error, agreement = compare(still, temporary, images)
         if not error <= tolerance:
             raise ExportError(

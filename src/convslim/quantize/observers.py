@@ -94,6 +94,7 @@ class Histogram(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self._answer: tuple[int, Tensor, Tensor] | None = None
         self.register_buffer("counts", torch.zeros(BINS, dtype=torch.float64))
         self.register_buffer("bound", torch.zeros(()))
         self.register_buffer("low", torch.zeros(()))
@@ -120,6 +121,16 @@ class Histogram(nn.Module):
             self._double()
         bound = float(self.bound)
         self.counts += torch.histc(x, BINS, -bound, bound).double()
+
+    def range(self) -> tuple[Tensor, Tensor]:
+        """The range that the histogram speaks for, searched once for all that was seen."""
+        if self._answer is None or self._answer[0] != int(self.seen):
+            self._answer = int(self.seen), *self._choose()
+        return self._answer[1:]
+
+    def _choose(self) -> tuple[Tensor, Tensor]:
+        """The range, from the histogram."""
+        raise NotImplementedError
 
     def _double(self) -> None:
         merged = self.counts.reshape(-1, 2).sum(1)
@@ -148,7 +159,7 @@ class Percentile(Histogram):
         super().__init__()
         self.share = share
 
-    def range(self) -> tuple[Tensor, Tensor]:
+    def _choose(self) -> tuple[Tensor, Tensor]:
         """Quantiles of the histogram, within the extremes."""
         if self.bound == 0:
             return self.low, self.high
@@ -170,7 +181,7 @@ class SquaredError(Histogram):
     True
     """
 
-    def range(self) -> tuple[Tensor, Tensor]:
+    def _choose(self) -> tuple[Tensor, Tensor]:
         """The best of a few hundred candidates."""
         if self.bound == 0:
             return self.low, self.high
