@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convslim.errors import ModelError
-from convslim.quantize.grid import ACTIVATION_LEVELS, Grid, affine_grid, snap
+from convslim.quantize.grid import Grid, affine_grid, snap
 from convslim.quantize.observers import Observer
 from convslim.quantize.phase import Phase
 
@@ -118,58 +118,3 @@ class ActivationQuantizer(nn.Module):
         if phase.observe:
             self.observers[place](x)
         return fake_quantize(x, self.grid(), self.ends[place]) if phase.activations else x
-
-
-class LearnedQuantizer(ActivationQuantizer):
-    """A grid whose scale is trained, starting from the observed range; the zero point stays.
-
-    The gradient of S is that of ``S·(round(clamp(x/S + Z)) - Z)`` with the rounding passed through, divided by
-    ``√(255 · values of an image)`` so that scales move at the pace of weights.
-
-    References:
-        Esser et al., "Learned Step Size Quantization", ICLR 2020. Bhalgat et al., "LSQ+", CVPR Workshops 2020.
-    """
-
-    def __init__(self, name: str, observers: list[Observer], ends: list[Ends]) -> None:
-        super().__init__(name, observers, ends)
-        self.log_scale = nn.Parameter(torch.zeros(()))
-        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
-        self.register_buffer("zero_point", torch.zeros(()))
-
-    def grid(self) -> Grid:
-        """The learned grid; the observed one until rounding has begun."""
-        if not self.started:
-            return super().grid()
-        assert isinstance(self.zero_point, Tensor)
-        return Grid(self.log_scale.detach().exp(), self.zero_point)
-
-    def start_(self) -> None:
-        """Take the observed grid as the first one."""
-        scale, zero_point = super().grid()
-        with torch.no_grad():
-            self.log_scale.copy_(scale.log())
-            self.zero_point.copy_(zero_point)  # type: ignore[operator]
-            self.started.fill_(True)  # type: ignore[operator]
-
-    def forward(self, x: Tensor, place: int, phase: Phase) -> Tensor:
-        """Observe until rounding begins, then round with a learned scale."""
-        x = x.clamp(*self.ends[place])
-        if phase.observe and not phase.activations:
-            self.observers[place](x)
-        if not phase.activations:
-            return x
-        if not self.started:
-            self.start_()
-        if not (torch.is_grad_enabled() and x.requires_grad):
-            return snap(x, self.grid())
-        return self._learning(x)
-
-    def _learning(self, x: Tensor) -> Tensor:
-        zero_point = self.zero_point
-        assert isinstance(zero_point, Tensor)
-        pace = (ACTIVATION_LEVELS * x[0].numel()) ** -0.5
-        scale = self.log_scale.exp()
-        scale = scale.detach() + pace * (scale - scale.detach())
-        clamped = (x.float() / scale).clamp(-zero_point, ACTIVATION_LEVELS - zero_point)
-        rounded = clamped + (clamped.round() - clamped).detach()
-        return (rounded * scale).to(x.dtype)

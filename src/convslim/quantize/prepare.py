@@ -44,7 +44,6 @@ def prepare(
     float_layers: Iterable[str] = (),
     observer: NewObserver = moving_range,
     clock: Clock | None = None,
-    quantizer: type[ActivationQuantizer] = ActivationQuantizer,
 ) -> fx.GraphModule:
     """The simulation of a network in 8-bit integers, with weights of its own.
 
@@ -59,7 +58,6 @@ def prepare(
         float_layers: Patterns (``fnmatch``) of layers that stay float.
         observer: Makes the observer of one place.
         clock: When what begins; rounds everything from the first step on unless given.
-        quantizer: Class of the activations' quantizers.
 
     Raises:
         ExportError: If the network cannot be written as a graph.
@@ -81,7 +79,7 @@ def prepare(
     holder.add_module("layers", nn.Module())
     holder.train(built.training)
     built.add_module(HOLDER, holder)
-    _insert_grids_(built, places, observer, quantizer)
+    _insert_grids_(built, places, observer)
     _insert_layers_(built, places)
     built.graph.lint()
     built.recompile()
@@ -95,9 +93,7 @@ def _first(graph: fx.Graph) -> fx.Node:
     return [node for node in graph.nodes if node.op == "placeholder"][-1]
 
 
-def _insert_grids_(
-    built: fx.GraphModule, places: Placement, observer: NewObserver, quantizer: type[ActivationQuantizer]
-) -> None:
+def _insert_grids_(built: fx.GraphModule, places: Placement, observer: NewObserver) -> None:
     graph, holder = built.graph, built.get_submodule(f"{HOLDER}.grids")
     with graph.inserting_after(_first(graph)):
         phase = graph.call_module(f"{HOLDER}.clock")
@@ -105,7 +101,7 @@ def _insert_grids_(
         node.meta[GRID] = name
     for name, sources in places.sources.items():
         clamps = [_clamp_before(node) for node in sources]
-        module = quantizer(name, [observer() for _ in sources], [ends for _, ends in clamps])
+        module = ActivationQuantizer(name, [observer() for _ in sources], [ends for _, ends in clamps])
         module.train(built.training)
         holder.add_module(name, module)
         for number, (node, (read, _)) in enumerate(zip(sources, clamps, strict=True)):

@@ -120,7 +120,7 @@ class IntegerFile:
             return {node.output[0]: integers.rounded(self._real(node.input[0], run), scale, zero_point)}
         operands = [self._quantized(name, run) for name in node.input if name]
         if operands[0] is None:
-            return self._plainly(node, [self._value(name, run) for name in node.input])
+            return self._plainly(node, [self._value(name, run) for name in node.input if name])
         behind = [self._grid_behind(name) for name in node.output if name]
         if node.op_type in MOVES:
             return self._moved(node, operands, run, behind)
@@ -143,7 +143,7 @@ class IntegerFile:
     ) -> dict[str, Array]:
         first = operands[0]
         assert first is not None
-        pairs = zip((name for name in node.input), operands, strict=False)
+        pairs = zip((name for name in node.input if name), operands, strict=True)
         arguments = [self._value(name, run) if held is None else held.q for name, held in pairs]
         results = integers.moved(node, arguments, int(first.zero_point))
         named = zip(behind, (name for name in node.output if name), results, strict=True)
