@@ -58,7 +58,7 @@ def affine_grid(low: Tensor, high: Tensor) -> Grid:
     low, high = low.float().clamp(max=0), high.float().clamp(min=0)
     scale = (high - low) / ACTIVATION_LEVELS
     scale = torch.where(scale > torch.finfo(torch.float32).tiny, scale, torch.ones_like(scale))
-    return Grid(scale, (-low / scale).round().clamp(0, ACTIVATION_LEVELS))
+    return Grid(scale, (0 - low / scale).round().clamp(0, ACTIVATION_LEVELS))
 
 
 def symmetric_scale(bound: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def prepare(
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
     >>> simulation = prepare(net, torch.randn(1, 3, 8, 8))
     >>> [grid.name for grid in grids_of(simulation).values()]
-    ['input', 'relu']
+    ['input_1', 'relu']
     """
     program = describe(model) if is_program(model) else export_program(model, example_input)
     built = assemble(program, named_tensors(copy.deepcopy(model)))
