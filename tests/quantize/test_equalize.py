@@ -16,28 +16,21 @@ from convslim.quantize.ptq import quantize
 def uneven(activation: nn.Module) -> nn.Sequential:
     """Channels behind the first layers differ by a factor of up to a thousand, which the readers take back."""
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(3, 16, 3, bias=False),
-        nn.BatchNorm2d(16),
-        activation,
-        nn.Conv2d(16, 16, 3, groups=16),
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        nn.Conv2d(16, 8, 1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(8 * 16, 5),
-    )
-    for norm in (net[1], net[4]):
-        assert isinstance(norm, nn.BatchNorm2d)
+    first, depthwise = nn.Conv2d(3, 16, 3, bias=False), nn.Conv2d(16, 16, 3, groups=16)
+    norms = nn.BatchNorm2d(16), nn.BatchNorm2d(16)
+    for norm in norms:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         nn.init.uniform_(norm.running_mean, -0.5, 0.5)
         nn.init.uniform_(norm.running_var, 0.5, 2.0)
         nn.init.normal_(norm.bias)
     scale = torch.logspace(-1.5, 1.5, 16)
     with torch.no_grad():
-        net[1].weight.mul_(scale)
-        net[1].bias.mul_(scale)
-        net[3].weight.div_(scale[:, None, None, None])
+        norms[0].weight.mul_(scale)
+        norms[0].bias.mul_(scale)
+        depthwise.weight.div_(scale[:, None, None, None])
+    behind = nn.Conv2d(16, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 5)
+    net = nn.Sequential(first, norms[0], activation, depthwise, norms[1], nn.ReLU(), *behind)
     return net.eval()
 
 
