@@ -161,7 +161,12 @@ def measured(subject: Subject, method: str, budget: float) -> dict[str, Any]:
     """One row: what came out, and what it took."""
     forget_peak()
     started = time.process_time()
-    small = METHODS[method][1](subject, budget)
+    try:
+        small = METHODS[method][1](subject, budget)
+    except Exception as failure:
+        if not method.startswith("tp-"):
+            raise
+        return {"failure": type(failure).__name__}  # whatever the peer dies of is its result
     seconds, memory = time.process_time() - started, peak_mib()
     example = subject.source.example_input()
     macs = [convslim.cost(model, example).macs for model in (subject.model, small)]
@@ -245,6 +250,8 @@ def cell(row: dict[str, Any] | None) -> str:
     """Correct images, MACs left, seconds and memory."""
     if row is None:
         return ""
+    if "failure" in row:
+        return f"fails: {row['failure']}"
     left = row["macs"][1] / row["macs"][0]
     return f"{row['correct']:,} ({left:.1%}; {row['seconds']:.0f} s, {row['peak_mib']:,} MiB)"
 
