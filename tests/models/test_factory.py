@@ -1,5 +1,6 @@
 """`create` finds networks of ours, of timm, of torchvision and of the user, and says what is wrong otherwise."""
 
+import importlib
 import sys
 
 import pytest
@@ -96,3 +97,14 @@ def test_failing_user_code_is_named(net_file):
     net_file.with_name("bad.py").write_text("import not_installed_package\n")
     with pytest.raises(ModelError, match=r"bad.py.* fails: ModuleNotFoundError"):
         create(f"{net_file.with_name('bad.py')}:net")
+
+
+def test_a_file_that_was_imported_by_name_is_not_imported_again(tmp_path, monkeypatch):
+    """A second copy would be other classes, and its custom operators would free those of the first."""
+    (tmp_path / "imported_by_name.py").write_text("from torch import nn\n\n\nclass Net(nn.ReLU):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("imported_by_name")
+    try:
+        assert type(create(f"{tmp_path}/imported_by_name.py:Net")) is module.Net
+    finally:
+        del sys.modules["imported_by_name"]

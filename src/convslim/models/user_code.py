@@ -72,13 +72,13 @@ def _import_module(name: str, spec: str, error: type[ConvslimError]) -> ModuleTy
 
 
 def _import_file(path: Path, spec: str, error: type[ConvslimError]) -> ModuleType:
-    """Import a file once; later calls return the same module, so that its classes stay the same."""
+    """Import a file once; what was imported already is taken as it is, so that its classes stay the same."""
     if not path.is_file():
         raise error(f"'{spec}': there is no file {path.resolve()}.")
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    name = f"{path.stem}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
+    known = _imported_from(str(path.resolve()))
+    if known is not None:
+        return known
+    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     found = importlib.util.spec_from_file_location(name, path.resolve())
     assert found is not None, f"Python has no loader for {path}"
     assert found.loader is not None, f"Python has no loader for {path}"
@@ -90,6 +90,15 @@ def _import_file(path: Path, spec: str, error: type[ConvslimError]) -> ModuleTyp
         del sys.modules[name]
         raise error(f"file {path} of '{spec}' fails: {type(failure).__name__}: {failure}") from failure
     return module
+
+
+def _imported_from(file: str) -> ModuleType | None:
+    """The module that was imported from this file, under whatever name.
+
+    A second copy would register its operators a second time, and PyTorch then frees those of the first copy.
+    """
+    modules = [module for name, module in sys.modules.items() if name != "__main__"]
+    return next((module for module in modules if getattr(module, "__dict__", {}).get("__file__") == file), None)
 
 
 def _callable_of(module: ModuleType, name: str, spec: str, error: type[ConvslimError]) -> Callable[..., Any]:
