@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from convslim.data.detection_views import DetectionAugmentation, training_view, whole_view
 from convslim.data.imagefolder import IMAGENET_MEAN, IMAGENET_STD
 from convslim.data.objects import Objects
 from convslim.data.order import AUGMENT, generator, global_batches
 from convslim.data.voc import AnnotatedImage, AnnotatedImages
+from convslim.data.workers import in_workers
 from convslim.errors import DataError
 
 DetectionBatch = tuple[Tensor, list[Objects]]
@@ -113,33 +113,20 @@ class DetectionSplit:
         yield from self._read(wishes, augmentation or DetectionAugmentation())
 
     def _read(self, wishes: list[list[_Wish]], augmentation: DetectionAugmentation | None) -> Iterator[DetectionBatch]:
-        loader = DataLoader(
-            _Views(self.annotated.images, augmentation),
-            batch_sampler=wishes,
-            num_workers=min(self.workers, len(wishes)),
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # __getitems__ gives the whole batch
-        )
         mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (self.mean, self.std))
-        for found in loader:
-            if isinstance(found, str):
-                raise DataError(found)
-            images, objects = found
+        for images, objects in in_workers(_Views(self.annotated.images, augmentation), wishes, self.workers):
             yield (images.float() - mean) / std, objects
 
 
-class _Views(Dataset[DetectionBatch]):
-    """What a worker process holds."""
+@dataclass(frozen=True)
+class _Views:
+    """Makes batches of views: whole images without an augmentation."""
 
-    def __init__(self, images: tuple[AnnotatedImage, ...], augmentation: DetectionAugmentation | None) -> None:
-        self.images = images
-        self.augmentation = augmentation
+    images: tuple[AnnotatedImage, ...]
+    augmentation: DetectionAugmentation | None
 
-    def __getitems__(self, wishes: list[_Wish]) -> DetectionBatch | str:
-        """A batch; a message instead of an error, which a worker process would bury in a traceback."""
-        try:
-            found = [self._one(wish) for wish in wishes]
-        except DataError as failure:
-            return str(failure)
+    def __call__(self, wishes: list[_Wish]) -> DetectionBatch:
+        found = [self._one(wish) for wish in wishes]
         return torch.stack([image for image, _ in found]), [objects for _, objects in found]
 
     def _one(self, wish: _Wish) -> tuple[Tensor, Objects]:
@@ -147,10 +134,6 @@ class _Views(Dataset[DetectionBatch]):
             return whole_view(self.images[wish.row], wish.side)
         random = np.random.default_rng(np.random.SeedSequence(wish.seed))
         return training_view(self.images[wish.row], self.images[wish.other], wish.side, self.augmentation, random)
-
-
-def _as_it_is(batch: DetectionBatch | str) -> DetectionBatch | str:
-    return batch
 
 
 def _check_side(name: str, side: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
+from convslim.data.imagefolder import opened
 from convslim.data.objects import Objects
 from convslim.data.view import Matrix, letterbox, mirror, quadrilateral, shift, view_objects, warp
 from convslim.data.voc import AnnotatedImage
@@ -57,23 +57,14 @@ def load(image: AnnotatedImage) -> Image.Image:
     Raises:
         DataError: The file cannot be decoded, or its size is not the annotation's; names it.
     """
-    pixels = _decode(image.path)
+    with opened(image.path) as file:
+        pixels = file.convert("RGB")
     if pixels.size != image.size:
         raise DataError(
             f"{image.path} has {pixels.size[0]} x {pixels.size[1]} pixels, and its annotation says "
             f"{image.size[0]} x {image.size[1]}: the boxes would be wrong. Correct the annotation's <size>."
         )
     return pixels
-
-
-def _decode(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
-        raise DataError(
-            f"image {path} cannot be decoded: {type(failure).__name__}: {failure}. Repair or remove it."
-        ) from failure
 
 
 def whole_view(image: AnnotatedImage, side: int) -> tuple[Tensor, Objects]:

@@ -7,7 +7,9 @@ root/CLASS/*.jpg                                     (split here, seeded and str
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +17,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from convslim.data.augment import Augmentation
 from convslim.data.order import stratified_split
 from convslim.data.source import Batch, DataSource, Reader, Split, TensorReader
+from convslim.data.workers import in_workers
 from convslim.errors import DataError, nearest
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -42,16 +44,27 @@ class Decoding:
         Raises:
             DataError: Pillow cannot decode the file, or it is cut off.
         """
-        try:
-            with Image.open(path) as file:
-                image = ImageOps.exif_transpose(_plain(file)).convert("L" if self.channels == 1 else "RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
-            raise DataError(
-                f"image {path} cannot be decoded: {type(failure).__name__}: {failure}. Repair or remove it."
-            ) from failure
+        with opened(path) as file:
+            image = ImageOps.exif_transpose(_plain(file)).convert("L" if self.channels == 1 else "RGB")
         square = ImageOps.fit(image, (self.side, self.side), method=_FILTERS[self.interpolation])
         pixels = np.array(square, dtype=np.uint8).reshape(self.side, self.side, self.channels)
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, to be decoded inside.
+
+    Raises:
+        DataError: Pillow cannot decode the file, or it is cut off; names it.
+    """
+    try:
+        with Image.open(path) as file:
+            yield file
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
+        raise DataError(
+            f"image {path} cannot be decoded: {type(failure).__name__}: {failure}. Repair or remove it."
+        ) from failure
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -81,35 +94,14 @@ class FolderReader:
         Raises:
             DataError: an image cannot be decoded; the message names it.
         """
-        loader = DataLoader(
-            _Files(self.files, self.decoding),
-            batch_sampler=[rows.tolist() for rows in batches],
-            num_workers=min(self.workers, len(batches)),
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # __getitems__ gives the whole batch
-        )
-        for rows, images in zip(batches, loader, strict=True):
-            if isinstance(images, str):
-                raise DataError(images)
+        decode = partial(_decoded, self.files, self.decoding)
+        loaded = in_workers(decode, [rows.tolist() for rows in batches], self.workers)
+        for rows, images in zip(batches, loaded, strict=True):
             yield images, self.labels[rows]
 
 
-class _Files(Dataset[Tensor]):
-    """What a worker process holds: paths and how to decode them."""
-
-    def __init__(self, files: tuple[Path, ...], decoding: Decoding) -> None:
-        self.files = files
-        self.decoding = decoding
-
-    def __getitems__(self, rows: list[int]) -> Tensor | str:
-        """Decode a batch; a message instead of an error, which a worker process would bury in a traceback."""
-        try:
-            return torch.stack([self.decoding.decode(self.files[row]) for row in rows])
-        except DataError as failure:
-            return str(failure)
-
-
-def _as_it_is(batch: Tensor | str) -> Tensor | str:
-    return batch
+def _decoded(files: tuple[Path, ...], decoding: Decoding, rows: list[int]) -> Tensor:
+    return torch.stack([decoding.decode(files[row]) for row in rows])
 
 
 def open_image_folder(

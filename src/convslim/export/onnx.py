@@ -62,12 +62,8 @@ def export_onnx(
     """
     path = Path(path)
     still = copy.deepcopy(model).eval().cpu()
-    example = example_input.detach().cpu()
-    if dynamic_batch and len(example) < 2:
-        example = torch.cat([example, example])  # torch.export takes a batch of one for a constant
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    example = exportable(example_input, dynamic_batch)
+    with placed(path) as temporary:
         write(still, example, temporary, opset, dynamic_batch)
         batch_sizes = (1, 3) if dynamic_batch else (len(example),)
         error = _compare(still, example, temporary, batch_sizes)
@@ -76,13 +72,32 @@ def export_onnx(
                 f"ONNX Runtime's outputs differ from PyTorch's by {error:.2e} (relative), above the "
                 f"tolerance {tolerance:.0e}; no file was written. Raise `tolerance` only if you know why."
             )
+    return ExportReport(path, path.stat().st_size, error, opset, batch_sizes)
+
+
+def exportable(images: Tensor, dynamic_batch: bool) -> Tensor:
+    """Images to export with: two at least for a free batch, since torch.export takes a batch of one for a constant."""
+    images = images.detach().cpu()
+    return torch.cat([images, images]) if dynamic_batch and len(images) < 2 else images
+
+
+@contextlib.contextmanager
+def placed(path: Path) -> Iterator[Path]:
+    """A file to write and to check; what it holds in the end appears at `path`, and nothing does after an error.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
         temporary.replace(path)
-    except OSError as error_:
-        raise ArtifactError(f"Cannot write {path}: {error_}. Choose a folder that you may write to.") from error_
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {path}: {error}. Choose a folder that you may write to.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    return ExportReport(path, path.stat().st_size, error, opset, batch_sizes)
 
 
 def write(model: nn.Module, example: Tensor, path: Path, opset: int, dynamic_batch: bool) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from convslim.channels.tape import output_tensors
-from convslim.errors import ArtifactError, ExportError, ModelError
+from convslim.errors import ExportError, ModelError
 from convslim.export.check import FLOAT, Kernels, check_kernels, require_integer
 from convslim.export.int8_graph import FILE, int8_graph
-from convslim.export.onnx import write
+from convslim.export.onnx import exportable, placed, write
 from convslim.quantize.prepare import calls_of, simulation
 
 TOLERANCE = 0.05
@@ -77,12 +75,8 @@ def export_int8(
         raise ExportError(f"opset is {opset}; PyTorch's exporter writes 18 and later. Give 18 or more.")
     still = copy.deepcopy(simulation(model)).eval().cpu()
     images = images.detach().cpu()
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
-    example = images[:2] if dynamic_batch else images
-    if dynamic_batch and len(example) < 2:
-        example = torch.cat([example, example])  # torch.export takes a batch of one for a constant
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    example = exportable(images[:2] if dynamic_batch else images, dynamic_batch)
+    with placed(path) as temporary:
         write(int8_graph(still), example, temporary, opset, dynamic_batch)
         _name_layers(temporary)
         kernels = check_kernels(temporary)
@@ -94,12 +88,6 @@ def export_int8(
                 f"tolerance {tolerance:.1%}; no file was written. Calibrate on images like these, or keep sensitive "
                 "layers float."
             )
-        temporary.replace(path)
-    except OSError as error_:
-        raise ArtifactError(f"Cannot write {path}: {error_}. Choose a folder that you may write to.") from error_
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
     return Int8Report(path, path.stat().st_size, kernels, error, agreement, len(images), opset)
 
 
