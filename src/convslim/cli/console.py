@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from convslim.report import StepRecord
-from convslim.surgery.reconstruction.watch import Watch
+
+if TYPE_CHECKING:
+    from convslim.surgery.reconstruction.watch import Watch
 
 
 def out() -> Console:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convslim.channels.graph import ChannelGraph, ChannelGroup, Pin
-from convslim.measure.cost import METRICS, CostModel, layer_costs
 from convslim.report.graph_record import AxisRecord, GraphRecord, GroupRecord, LayerRecord, PlaceRecord
+
+if TYPE_CHECKING:
+    from convslim.channels.graph import ChannelGraph, ChannelGroup, Pin
 
 
 def graph_record(graph: ChannelGraph, model: str) -> GraphRecord:
@@ -25,6 +27,8 @@ def graph_record(graph: ChannelGraph, model: str) -> GraphRecord:
     >>> [(group.name, group.state, group.macs) for group in record.groups], record.macs
     ([('0', 'prunable', 24800), ('2', 'pinned', 3200)], 24800)
     """
+    from convslim.measure.cost import METRICS, CostModel, layer_costs  # PyTorch, which pages of a record do without
+
     costs = CostModel(graph)
     # Row g: group g removed whole. Last row: all prunable groups removed.
     kept = np.tile(costs.sizes, (len(graph.groups) + 1, 1))
