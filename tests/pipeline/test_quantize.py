@@ -24,7 +24,7 @@ def test_file_is_written_and_measured(tmp_path: Path, extra):
     assert done.details["file"]["float_layers"] == []
     assert done.total == 128
     assert done.correct is not None
-    assert abs(done.correct - done.details["correct"]["simulation"]) <= 2
+    assert abs(done.correct - done.details["simulation"]["correct"]) <= 2
     assert len(done.details["layers"]) == 11
 
 

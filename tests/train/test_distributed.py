@@ -70,4 +70,4 @@ def test_evaluation_sums_over_processes(out: Path):
     assert first == second
     model = two_processes.network(norm=True)
     model.load_state_dict(load_file(out / "norm-True-rank-0.safetensors"))
-    assert evaluate(model, open_data("digits").test).correct == first["True"]["correct"]
+    assert evaluate(model, open_data("digits").test).record_fields()["correct"] == first["True"]["correct"]

@@ -12,7 +12,7 @@ from torch import nn
 from convslim import models
 from convslim.data import open_data
 from convslim.errors import DataError
-from convslim.train import evaluate
+from convslim.train import Metrics, evaluate
 
 
 @pytest.mark.parametrize("batch_size", [7, 50, 1000])
@@ -20,6 +20,7 @@ def test_counts_and_loss_equal_one_pass_over_all_images(batch_size: int):
     torch.manual_seed(0)
     model, source = models.create("digits_cnn"), open_data("digits")
     found = evaluate(model, source.test, batch_size=batch_size, threads=1)
+    assert isinstance(found, Metrics)
     images, labels = next(iter(source.test.batches(1000)))
     with torch.no_grad():
         scores = model.eval()(images)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from convslim.data import DataSource, TensorReader, open_data
+from convslim.data import DataSource, Split, TensorReader, open_data
 from convslim.errors import ArtifactError, DataError, ModelError, TrainingError
 from convslim.train import EpochMetrics, TrainConfig, fit
 
@@ -190,6 +190,7 @@ def test_label_out_of_range_is_named(source: DataSource):
 
 def test_empty_training_split_is_named(source: DataSource):
     reader = TensorReader(torch.zeros(0, 1, 8, 8, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
+    assert isinstance(source.train, Split)
     empty = replace(source, train=replace(source.train, reader=reader, rows=torch.zeros(0, dtype=torch.int64)))
     with pytest.raises(DataError, match="empty"):
         fit(network(), empty, QUICK, quiet=True)

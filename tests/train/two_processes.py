@@ -55,7 +55,7 @@ def main(out: Path) -> None:
         result = fit(network(norm=norm), source, CONFIG, out=out / f"fit-{norm}", quiet=True)
         save_file(result.model.state_dict(), out / f"norm-{norm}-rank-{rank}.safetensors")
         facts[str(norm)] = {
-            "correct": evaluate(result.model, source.test).correct,
+            "correct": evaluate(result.model, source.test).record_fields()["correct"],
             "train_loss": result.history[-1].train_loss,
         }
     student = network(norm=False)

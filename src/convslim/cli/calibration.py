@@ -93,20 +93,36 @@ def _image_folder(where: str, model: str, network: nn.Module, wishes: Wishes, ch
         raise DataError(f"{where}: image folders with labels are cut to squares, not to {height}×{width}.")
     options: dict[str, Any] = {"resize": prepared.side, "channels": channels, "interpolation": prepared.interpolation}
     source = open_data(where, size=height, mean=prepared.mean, std=prepared.std, **options)
-    reader = source.train.reader
+    train, test = _labeled(source)
+    reader = train.reader
     assert isinstance(reader, FolderReader), "image folders are read from files"
-    files = [reader.files[row] for row in source.train.rows.tolist()]
-    return Calibration(_read(files, prepared, choice), source.test, _words(prepared), notes)
+    files = [reader.files[row] for row in train.rows.tolist()]
+    return Calibration(_read(files, prepared, choice), test, _words(prepared), notes)
 
 
 def _data_set(where: str, wishes: Wishes, choice: Choice) -> Calibration:
     if (wishes.shape, wishes.resize, wishes.crop) != (None, None, None):
         raise typer.BadParameter(f"--size, --resize and --crop are for folders of images; '{where}' has its own size.")
     source = open_data(where, mean=wishes.mean, std=wishes.std)
-    order = torch.randperm(len(source.train), generator=generator(choice.seed, SHUFFLE))
-    used = source.train.subset(order[: choice.num_images])
+    train, test = _labeled(source)
+    order = torch.randperm(len(train), generator=generator(choice.seed, SHUFFLE))
+    used = train.subset(order[: choice.num_images])
     words = f"{_size(source)} as the data set gives them, {_normalized(source.mean, source.std)}"
-    return Calibration(Unlabeled(used, len(source.train), len(used)), source.test, words, [])
+    return Calibration(Unlabeled(used, len(train), len(used)), test, words, [])
+
+
+def _labeled(source: DataSource) -> tuple[Split, Split]:
+    """Training and test images of a data set whose images have labels.
+
+    Raises:
+        DataError: they have objects instead.
+    """
+    if not isinstance(source.train, Split) or not isinstance(source.test, Split):
+        raise DataError(
+            f"The images of '{source.name}' have boxes; accuracy is measured on labels. Give their folder instead: it "
+            "is used as images without labels."
+        )
+    return source.train, source.test
 
 
 def _read(files: list[Path], prepared: Preprocessing, choice: Choice) -> Unlabeled:

@@ -67,5 +67,6 @@ def watching(*, quiet: bool) -> Iterator[Watch | None]:
 
 def step_line(number: int, total: int, step: StepRecord) -> str:
     """One line on a finished step."""
-    accuracy = "" if step.accuracy is None else f"  {100 * step.accuracy:6.2f} % ({step.correct}/{step.total})"
-    return f"[{number}/{total}] {step.kind:<11}{accuracy}  {step.macs:,} MACs  {step.seconds:.1f} s"
+    name = "" if step.measure == "accuracy" else f"{step.measure} "
+    measured = "" if step.measured is None else f"  {name}{100 * step.measured:6.2f} % ({step.images})"
+    return f"[{number}/{total}] {step.kind:<11}{measured}  {step.macs:,} MACs  {step.seconds:.1f} s"

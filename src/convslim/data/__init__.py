@@ -7,6 +7,6 @@
 
 from convslim.data.augment import Augmentation
 from convslim.data.open import open_data
-from convslim.data.source import Batches, DataSource, Reader, Split, TensorReader
+from convslim.data.source import Batches, DataSource, ImageSplit, Reader, Split, TensorReader
 
-__all__ = ["Augmentation", "Batches", "DataSource", "Reader", "Split", "TensorReader", "open_data"]
+__all__ = ["Augmentation", "Batches", "DataSource", "ImageSplit", "Reader", "Split", "TensorReader", "open_data"]

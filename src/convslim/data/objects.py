@@ -39,5 +39,9 @@ class Objects:
             torch.ones(len(labels)),
         )
 
+    def to(self, device: torch.device | str) -> Objects:
+        """The same on a device."""
+        return Objects(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
     def __len__(self) -> int:
         return len(self.labels)

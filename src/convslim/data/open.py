@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
-from convslim.data.augment import Augmentation
 from convslim.data.cifar10 import open_cifar10
 from convslim.data.digits import open_digits
 from convslim.data.imagefolder import open_image_folder
-from convslim.data.source import DataSource, Split
+from convslim.data.open_voc import open_voc
+from convslim.data.source import DataSource, ImageSplit
 from convslim.data.user import open_user_data
 from convslim.errors import DataError, nearest
 
@@ -19,6 +19,7 @@ OPENERS: dict[str, Callable[..., DataSource]] = {
     "digits": open_digits,
     "cifar10": open_cifar10,
     "imagefolder": open_image_folder,
+    "voc": open_voc,
 }
 """The kinds of data that convslim reads by itself."""
 
@@ -37,14 +38,15 @@ def open_data(
 
     Args:
         spec: `digits` (embedded), `cifar10` (looked for in `$CONVSLIM_DATA`), `cifar10:/path`,
-            `imagefolder:/path`, or a function of the user, `package.module:factory` or
-            `path/to/file.py:factory`.
+            `imagefolder:/path`, `voc:/path` (images with boxes), or a function of the user,
+            `package.module:factory` or `path/to/file.py:factory`.
         holdout: training images to hold out for scores and searches: a share in (0, 1) or a count; 0 is none.
         holdout_seed: another seed holds out other images.
         mean, std: per channel, of images in [0, 1], instead of the data set's own.
-        augmentation: fields of `Augmentation` that differ from the data set's own, as `{"padding": 2}`.
-        options: further arguments of the kind of data: see `open_image_folder`, `open_user_data`; a user's
-            function gets all but `num_classes` and `workers`.
+        augmentation: fields of `Augmentation`, or of `DetectionAugmentation` for images with boxes, that differ from
+            the data set's own, as `{"padding": 2}`.
+        options: further arguments of the kind of data: see `open_image_folder`, `open_voc`, `open_user_data`; a
+            user's function gets all but `num_classes` and `workers`.
 
     Returns:
         The data set; its images are read when batches are asked for, or live in memory.
@@ -65,7 +67,7 @@ def open_data(
     else:
         raise DataError(
             f"data set '{spec}' is not known.{nearest(kind, OPENERS)} Write digits, cifar10, cifar10:/path, "
-            "imagefolder:/path, package.module:factory or path/to/file.py:factory."
+            "imagefolder:/path, voc:/path, package.module:factory or path/to/file.py:factory."
         )
     source = _adjust(source, mean, std, augmentation or {})
     return source.hold_out(holdout, seed=holdout_seed) if holdout else source
@@ -101,17 +103,15 @@ def _adjust(
             raise DataError(
                 f"{name} is {list(values)}; it must be {channels} numbers, one per channel, and std above 0."
             )
-    known = [field.name for field in fields(Augmentation)]
+    augmentation = source.train.augmentation
+    known = [field.name for field in fields(augmentation)]
     for name in changes:
         if name not in known:
             raise DataError(f"augmentation has no '{name}'.{nearest(name, known)} It has {', '.join(known)}.")
 
-    def adjust(split: Split) -> Split:
-        return replace(
-            split,
-            mean=split.mean if mean is None else tuple(mean),
-            std=split.std if std is None else tuple(std),
-        )
+    def adjust(split: ImageSplit, **more: Any) -> Any:
+        plain = {"mean": mean and tuple(mean), "std": std and tuple(std)}
+        return replace(cast(Any, split), **{name: value for name, value in plain.items() if value}, **more)
 
-    train = replace(adjust(source.train), augmentation=replace(source.train.augmentation, **changes))
+    train = adjust(source.train, augmentation=replace(augmentation, **changes))
     return replace(source, train=train, test=adjust(source.test))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -14,6 +14,66 @@ from convslim.data.order import AUGMENT, generator, global_batches, stratified_s
 from convslim.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
+TaskName = Literal["classification", "detection"]
+
+
+class SplitBatches(Protocol):
+    """The batches of one pass over a split, for one process: images (n, C, H, W), and n targets."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]: ...
+
+
+class ImageSplit(Protocol):
+    """Images with targets: what training, calibration and evaluation ask of a part of a data set.
+
+    `task` says what the targets are: labels, or the objects in the images. What `batches` takes and promises stands at
+    `Split.batches`.
+    """
+
+    @property
+    def task(self) -> TaskName:
+        """What a network is to tell of these images."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, of images in [0, 1]."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel, of images in [0, 1]."""
+
+    @property
+    def augmentation(self) -> Any:
+        """What `batches(augment=True)` does, a frozen dataclass."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """int64 (N,), or None where images have no label, or it is known only after the image was read."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, rows: Tensor) -> Self:
+        """The images at positions `rows`, as a split of its own."""
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        limit: int | None = None,
+        drop_last: bool = False,
+    ) -> SplitBatches:
+        """All images once, in batches."""
 
 
 class Reader(Protocol):
@@ -61,6 +121,7 @@ class Split:
         augmentation: what `batches(augment=True)` does.
     """
 
+    task: ClassVar[TaskName] = "classification"
     reader: Reader
     rows: Tensor
     input_shape: tuple[int, int, int]
@@ -185,13 +246,15 @@ class DataSource:
         test: test images: for the final numbers only, never for scores or searches.
         classes: names, by label.
         holdout: images held out of the training set for scores and searches, or None.
+        notes: what was odd in the files, for people.
     """
 
     name: str
-    train: Split
-    test: Split
+    train: ImageSplit
+    test: ImageSplit
     classes: tuple[str, ...]
-    holdout: Split | None = None
+    holdout: ImageSplit | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -33,7 +33,9 @@ class DetectionLoss:
         return self.boxes + self.objectness + self.classes
 
 
-def detection_loss(maps: tuple[Tensor, ...], objects: Sequence[Objects], strides: tuple[int, ...]) -> DetectionLoss:
+def detection_loss(
+    maps: tuple[Tensor, ...], objects: Sequence[Objects], strides: tuple[int, ...], *, smoothing: float = SMOOTHING
+) -> DetectionLoss:
     """Compare a batch of maps with the objects of its images.
 
     With t = 1 at the places that objects are assigned to:
@@ -41,7 +43,7 @@ def detection_loss(maps: tuple[Tensor, ...], objects: Sequence[Objects], strides
     - boxes: ``Σ (2 - w h / (W H)) * (1 - GIoU)`` over these places; small objects count up to twice.
     - objectness: ``Σ |t - p|^2 * BCE(p, t)`` over these places and the background, which is every place whose box
       overlaps no object by 0.5 or more.
-    - classes: ``Σ BCE`` over these places, targets ``0.99 * onehot + 0.01 / num_classes``.
+    - classes: ``Σ BCE`` over these places, targets ``(1 - s) * onehot + s / num_classes`` with the smoothing s.
 
     Every term of an object is multiplied by the object's weight.
 
@@ -49,6 +51,7 @@ def detection_loss(maps: tuple[Tensor, ...], objects: Sequence[Objects], strides
         maps: Per scale (N, 3 * (5 + num_classes), h, w).
         objects: Of every image, in pixels of the network's input.
         strides: Pixels of a cell, per scale.
+        smoothing: Of the classes' targets.
 
     References:
         T.-Y. Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017, arXiv:1708.02002; H. Rezatofighi et al.,
@@ -62,7 +65,7 @@ def detection_loss(maps: tuple[Tensor, ...], objects: Sequence[Objects], strides
     image_area = float(maps[0].shape[2] * maps[0].shape[3] * strides[0] ** 2)
     overlap = generalized_iou(predictions.boxes[picked], boxes)
     box_loss = (weights * (2 - area(boxes) / image_area) * (1 - overlap)).sum()
-    class_loss = (weights[:, None] * _class_terms(predictions.classes[picked], labels)).sum()
+    class_loss = (weights[:, None] * _class_terms(predictions.classes[picked], labels, smoothing)).sum()
     object_loss = _objectness(predictions, wanted, picked, weights)
     batch = max(len(objects), 1)
     return DetectionLoss(box_loss / batch, object_loss / batch, class_loss / batch)
@@ -79,9 +82,9 @@ def _picked(objects: Sequence[Objects], image: Tensor, number: Tensor) -> tuple[
     )
 
 
-def _class_terms(logits: Tensor, labels: Tensor) -> Tensor:
+def _class_terms(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     num_classes = logits.shape[1]
-    targets = F.one_hot(labels, num_classes).to(logits) * (1 - SMOOTHING) + SMOOTHING / num_classes
+    targets = F.one_hot(labels, num_classes).to(logits) * (1 - smoothing) + smoothing / num_classes
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 

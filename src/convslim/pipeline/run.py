@@ -75,6 +75,7 @@ def run(
             machine=Machine.here(),
             base_macs=base.macs,
             base_params=base.params,
+            data_notes=source.notes,
         )
         _check(recipe, folder, state, source)
         for number, step in enumerate(recipe.steps, start=1):
@@ -160,9 +161,7 @@ def _carry_out(
         seconds=time.perf_counter() - started,
         macs=size.macs,
         params=size.params,
-        correct=metrics.correct if metrics else None,
-        total=metrics.total if metrics else None,
-        loss=metrics.loss if metrics else None,
+        **(metrics.record_fields() if metrics else {}),
         latency=outcome.latency,
         details=dict[str, Any](outcome.details),
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convslim.data import DataSource
 from convslim.report import LatencyRecord, StepRecord
 from convslim.surgery.plan import PruningPlan
-from convslim.train import Metrics
+from convslim.train import Measured
 
 
 class StepConfig(BaseModel):
@@ -71,6 +71,6 @@ class Outcome:
     model: nn.Module | None = None
     plan: PruningPlan | None = None
     uncut: nn.Module | None = None
-    metrics: Metrics | None = None
+    metrics: Measured | None = None
     latency: tuple[LatencyRecord, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -5,11 +5,12 @@ from convslim.report.graph_headline import WAYS
 from convslim.report.graph_page import graph_page
 from convslim.report.graph_record import GraphRecord
 from convslim.report.numbers import counted, share_text
-from convslim.report.record import LatencyRecord, Machine, RunRecord, StepRecord, versions
+from convslim.report.record import ClassRecord, LatencyRecord, Machine, RunRecord, StepRecord, versions
 from convslim.report.table import run_table
 
 __all__ = [
     "WAYS",
+    "ClassRecord",
     "GraphRecord",
     "LatencyRecord",
     "Machine",

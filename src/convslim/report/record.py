@@ -58,12 +58,30 @@ class LatencyRecord(_Record):
     min_ms: float
 
 
+class ClassRecord(_Record):
+    """One class of a detector: its average precision, and up to 100 points of its curve, the surest detections first.
+
+    `average_precision` is the area under the precision-recall curve, `eleven_point` the mean precision at recall 0,
+    0.1, …, 1; None if none of the `num_objects` counts. Point i of the curve takes all detections with `scores[i]` or
+    more.
+    """
+
+    name: str
+    average_precision: float | None
+    eleven_point: float | None
+    num_objects: int
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
+    scores: tuple[float, ...]
+
+
 class StepRecord(_Record):
     """One step: what it was told, how long it took, and the network after it.
 
-    `correct` of `total` test images and the mean cross-entropy `loss` are of float32 unless the step's
-    configuration says otherwise; `macs` and `params` count one sample. `details` holds what only this kind of
-    step knows.
+    `correct` of `total` test images and the mean `loss` are of float32 unless the step's configuration says
+    otherwise; `macs` and `params` count one sample. What the task measures is `measure`; where it is not the accuracy,
+    `value` has it: the mean average precision of a detector, whose `classes` say more. `details` holds what only this
+    kind of step knows.
     """
 
     kind: str
@@ -74,6 +92,10 @@ class StepRecord(_Record):
     correct: int | None = None
     total: int | None = None
     loss: float | None = None
+    measure: str = "accuracy"
+    value: float | None = None
+    eleven_point: float | None = None
+    classes: tuple[ClassRecord, ...] = ()
     latency: tuple[LatencyRecord, ...] = ()
     details: dict[str, Any] = Field(default_factory=dict)
 
@@ -82,12 +104,24 @@ class StepRecord(_Record):
         """Share of correct test images, 0…1, where the step was evaluated."""
         return None if self.correct is None or not self.total else self.correct / self.total
 
+    @property
+    def measured(self) -> float | None:
+        """What `measure` names, 0…1, where the step was evaluated."""
+        return self.accuracy if self.value is None else self.value
+
+    @property
+    def images(self) -> str:
+        """Test images behind the measure: `355/360` where images are right or wrong, else their number."""
+        if self.total is None:
+            return "–"
+        return str(self.total) if self.correct is None else f"{self.correct}/{self.total}"
+
 
 class RunRecord(_Record):
     """Everything that a run measured.
 
     `recipe` is the recipe with all defaults filled in; `base_macs` and `base_params` are of the network before
-    the first step.
+    the first step; `data_notes` say what was odd in the data's files.
     """
 
     format: int = 1
@@ -98,6 +132,7 @@ class RunRecord(_Record):
     machine: Machine
     base_macs: int
     base_params: int
+    data_notes: tuple[str, ...] = ()
     steps: tuple[StepRecord, ...] = ()
 
     def save(self, path: Path) -> None:

@@ -26,7 +26,9 @@ def _steps_table(record: RunRecord) -> Table:
     title = f"{record.name} (seed {record.seed}); % of the network before the first step"
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("step", no_wrap=True)
-    for heading in ("accuracy", "correct", "MACs", "%", "params", "%", "s"):
+    measures = [step.measure for step in record.steps if step.measured is not None] or ["accuracy"]
+    of = "correct" if measures[0] == "accuracy" else "images"
+    for heading in (measures[0], of, "MACs", "%", "params", "%", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for number, step in enumerate(record.steps, start=1):
         table.add_row(f"{number} {step.kind}", *_cells(step, record))
@@ -34,8 +36,8 @@ def _steps_table(record: RunRecord) -> Table:
 
 
 def _cells(step: StepRecord, record: RunRecord) -> Iterator[str]:
-    yield "–" if step.accuracy is None else f"{100 * step.accuracy:.2f} %"
-    yield "–" if step.correct is None else f"{step.correct}/{step.total}"
+    yield "–" if step.measured is None else f"{100 * step.measured:.2f} %"
+    yield step.images
     yield f"{step.macs:,}"
     yield f"{100 * step.macs / record.base_macs:.1f}"
     yield f"{step.params:,}"

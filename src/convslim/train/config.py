@@ -19,9 +19,9 @@ class TrainConfig(BaseModel):
     Euclidean norm of all gradients. `ema_decay` keeps an exponential moving average of the weights, which is
     then what is evaluated and returned. `threads` sets PyTorch's intra-op threads while training runs (on a
     busy machine one can be faster than two: measure). `steps_per_epoch` cuts epochs short, for trials.
-    Training counts as diverged when the loss stays above `divergence_factor · ln(num_classes)` for
-    `divergence_patience` steps in a row. `distill` names losses that draw the network to a teacher, which is
-    given to `fit` as `guidance`.
+    Training counts as diverged when the loss stays above `divergence_factor` times that of guessing, ln(num_classes)
+    for a classifier, for `divergence_patience` steps in a row. `distill` names losses that draw the network to a
+    teacher, which is given to `fit` as `guidance`.
 
     >>> TrainConfig(epochs=3, lr=0.05).schedule
     'cosine'
@@ -31,7 +31,7 @@ class TrainConfig(BaseModel):
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=128, ge=1)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True

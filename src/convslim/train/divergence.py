@@ -8,10 +8,10 @@ import math
 class DivergenceWatch:
     """Tells when a loss is not finite, or stays far above that of guessing.
 
-    Guessing among K classes costs ln K; a loss above factor·ln K for `patience` steps in a row counts as
+    A loss above factor times that of guessing, ln K among K classes, for `patience` steps in a row counts as
     diverged.
 
-    >>> watch = DivergenceWatch(num_classes=10, factor=10.0, patience=2)
+    >>> watch = DivergenceWatch(guessing=math.log(10), factor=10.0, patience=2)
     >>> watch.verdict(2.3), watch.verdict(50.0)
     (None, None)
     >>> watch.verdict(51.0)
@@ -20,8 +20,8 @@ class DivergenceWatch:
     'the loss is nan'
     """
 
-    def __init__(self, num_classes: int, factor: float, patience: int) -> None:
-        self.limit = factor * math.log(max(num_classes, 2))
+    def __init__(self, guessing: float, factor: float, patience: int) -> None:
+        self.limit = factor * guessing
         self.factor = factor
         self.patience = patience
         self._above = 0

@@ -1,36 +1,22 @@
-"""Accuracy and loss of a classifier on a split, counted exactly."""
+"""How good a network is on a split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from lightning_fabric.utilities.apply_func import move_data_to_device
+from torch import Tensor, nn
 
-from convslim.data import Split
-from convslim.errors import DataError
+from convslim.data import ImageSplit
 from convslim.train.config import Precision
 from convslim.train.devices import autocast
 from convslim.train.devices import threads as limited_threads
-from convslim.train.forward import logits
+from convslim.train.forward import outputs_of
 from convslim.train.progress import progress
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Result of an evaluation: `correct` of `total` images, mean cross-entropy `loss` in nats."""
-
-    correct: int
-    total: int
-    loss: float
-
-    @property
-    def accuracy(self) -> float:
-        """Share of images whose highest score is their label, 0…1."""
-        return self.correct / self.total
+from convslim.train.task import Measured
+from convslim.train.tasks import task_of
 
 
 @contextmanager
@@ -47,7 +33,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def evaluate(
     model: nn.Module,
-    split: Split,
+    split: ImageSplit,
     *,
     batch_size: int = 256,
     precision: Precision = "32",
@@ -55,11 +41,11 @@ def evaluate(
     threads: int | None = None,
     limit: int | None = None,
     quiet: bool = True,
-) -> Metrics:
-    """Count correct classifications of a split.
+) -> Measured:
+    """Measure a network on a split: `Metrics` where images have labels, `DetectionMetrics` where they have objects.
 
-    The default, float32 and no averaging of rounded shares, gives exact counts. Under `torchrun` every
-    process takes its share of every batch and the counts are summed. The model is left as it was found.
+    The default, float32 and no averaging of rounded shares, gives exact counts. Under `torchrun` the processes share
+    every batch where counts can be summed; the model is left as it was found.
 
     Args:
         precision: "bf16" runs under autocast, about twice as fast on recent CPUs, with rounded scores.
@@ -67,29 +53,32 @@ def evaluate(
         quiet: draw no progress bar.
 
     Raises:
-        DataError: the split gave no image, or a label outside the model's classes.
+        DataError: the split gave no image, or a target that the model does not know.
         ModelError: the model fails on a batch.
     """
+    task = task_of(split)
+    judge = task.judge(split)
     device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    rank = torch.distributed.get_rank() if distributed else 0
-    world_size = torch.distributed.get_world_size() if distributed else 1
+    rank, world_size = _place(judge.totals)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    totals = torch.zeros(3, dtype=torch.float64, device=device)  # correct, images, summed loss
     batches = split.batches(batch_size, rank=rank, world_size=world_size, limit=limit)
     cast = autocast(precision, device)
     bar = progress("evaluate", len(batches), quiet=quiet or rank > 0)
     with evaluating(model), limited_threads(threads), torch.inference_mode(), bar as advance, cast:
-        for images, labels in batches:
-            labels = labels.to(device)
-            scores = logits(model, images.to(device, memory_format=memory_format), labels)
-            totals[0] += (scores.argmax(1) == labels).sum()
-            totals[1] += len(labels)
-            totals[2] += F.cross_entropy(scores, labels, reduction="sum")
-            advance(f"{int(totals[0])} of {int(totals[1])} correct")
-    if distributed:
-        torch.distributed.all_reduce(totals)
-    correct, total, loss = totals.tolist()
-    if total == 0:
-        raise DataError("The split to evaluate on gave no image. Check the data set's test part.")
-    return Metrics(correct=int(correct), total=int(total), loss=loss / total)
+        for images, targets in batches:
+            targets = move_data_to_device(targets, device)
+            outputs = outputs_of(task, model, images.to(device, memory_format=memory_format), targets)
+            judge.add_(outputs, targets)
+            advance(judge.note())
+    if world_size > 1 and judge.totals is not None:
+        summed = judge.totals.to(device)
+        torch.distributed.all_reduce(summed)
+        judge.totals.copy_(summed)
+    return judge.measured()
+
+
+def _place(totals: Tensor | None) -> tuple[int, int]:
+    """Rank and number of the processes that share the images: one, where no totals can be summed."""
+    if totals is None or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()

@@ -32,15 +32,16 @@ METRICS = "metrics.jsonl"
 class EpochMetrics:
     """What one epoch gave.
 
-    Losses are mean cross-entropies in nats, accuracies shares 0…1, `lr` is that of the last step, `seconds`
-    and `images_per_second` are of training without the evaluation. Test figures are `None` in epochs that are
-    not evaluated. `guidance` is the mean weighted sum of the guidance losses, `facts` what an observer noted.
+    Losses are means of the task's, cross-entropies in nats for a classifier; accuracies and the mean average precision
+    `test_map` of a detector are shares 0…1, each `None` where the task has it not. `lr` is that of the last step,
+    `seconds` and `images_per_second` are of training without the evaluation. Test figures are `None` in epochs that
+    are not evaluated. `guidance` is the mean weighted sum of the guidance losses, `facts` what an observer noted.
     """
 
     epoch: int
     lr: float
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     penalty: float | None
     seconds: float
     images_per_second: float
@@ -48,6 +49,7 @@ class EpochMetrics:
     test_total: int | None = None
     test_loss: float | None = None
     test_accuracy: float | None = None
+    test_map: float | None = None
     guidance: float | None = None
     facts: Mapping[str, Any] | None = None
 

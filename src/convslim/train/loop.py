@@ -6,13 +6,14 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from convslim.data import Batches, DataSource
+from convslim.data import DataSource
+from convslim.data.source import SplitBatches
 from convslim.distill import Guidance
 from convslim.errors import DataError, TrainingError
 from convslim.sparsity.penalty import Penalty
@@ -34,6 +35,7 @@ from convslim.train.optimizer import build_optimizer
 from convslim.train.progress import progress
 from convslim.train.schedule import learning_rate
 from convslim.train.step import Training, train_step
+from convslim.train.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def fit(
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     quiet: bool = False,
 ) -> FitResult:
-    """Train a classifier by cross-entropy, and towards a teacher if one guides; the given model stays as it is.
+    """Train a network by the loss of its task, and towards a teacher if one guides; the given model stays as it is.
+
+    The task is that of the data: classifiers learn labels by cross-entropy, detectors boxes by `detection_loss`.
 
     With `out`, every epoch ends with an atomic checkpoint `training.safetensors` and a line in
     `metrics.jsonl`. With `resume`, training goes on after the last finished epoch, and on a CPU gives bit for
@@ -77,7 +81,7 @@ def fit(
         TrainingError: the loss is not finite, or training diverged; the last checkpoint is kept. Or `config` wants
             to distill and no guidance is given.
         ModelError: the model fails on a batch.
-        DataError: no training images, or labels outside the model's classes.
+        DataError: no training images, or targets outside the model's classes.
         ArtifactError: the checkpoint cannot be written or read, or belongs to another configuration.
     """
     with kept_random_state(), threads(config.threads):
@@ -117,6 +121,7 @@ def _prepare(
             "The configuration wants to distill, but no teacher is given. Pass guidance=convslim.distill.guide(model, "
             "teacher, example_input, config.distill) to fit, or leave out distill."
         )
+    task = task_of(source.train)
     fabric = connect()
     module = fabric.to_device(copy.deepcopy(model))
     guidance = copy.deepcopy(guidance)
@@ -139,7 +144,8 @@ def _prepare(
         guidance=guidance,
         observer=observer,
         parameters={**dict(module.named_parameters()), **dict(module.named_buffers())},
-        watch=DivergenceWatch(source.num_classes, config.divergence_factor, config.divergence_patience),
+        watch=DivergenceWatch(task.guessing(source), config.divergence_factor, config.divergence_patience),
+        task=task,
     )
 
 
@@ -153,27 +159,27 @@ def _train_epoch(
     training.model.train()
     torch.manual_seed(epoch_seed(config.seed, epoch, fabric.global_rank))
     started = time.perf_counter()
-    totals = torch.zeros(4, dtype=torch.float64)  # correct, images, summed loss, summed guidance
-    lr = config.lr
+    totals = torch.zeros(4, dtype=torch.float64)  # right, images, summed loss, summed guidance
+    lr, hits = config.lr, None
     label = f"epoch {epoch + 1}/{config.epochs}"
     with progress(label, num_steps, quiet=quiet or not fabric.is_global_zero) as advance:
-        for step, (images, labels) in enumerate(batches):
+        for step, (images, targets) in enumerate(batches):
             lr = learning_rate(config, epoch + step / num_steps)
-            loss, guided, correct = train_step(training, images, labels, lr)
+            loss, guided, hits = train_step(training, images, targets, lr)
             failure = training.watch.verdict(loss if math.isfinite(guided) else guided)
             if failure:
                 raise _failed(failure, epoch, step, lr, out)
-            size = len(labels)
-            totals += torch.tensor([correct, size, loss * size, guided * size], dtype=torch.float64)
+            size = len(images)
+            totals += torch.tensor([hits or 0, size, loss * size, guided * size], dtype=torch.float64)
             advance(f"loss {totals[2] / totals[1]:.4f}{_note(training)}")
-    correct, images_seen, summed_loss, summed_guidance = sum_over_processes(fabric, totals).tolist()
+    right, images_seen, summed_loss, summed_guidance = sum_over_processes(fabric, totals).tolist()
     seconds = time.perf_counter() - started
     end = training.observer.end_epoch_(training.module) if training.observer else EpochEnd()
     metrics = EpochMetrics(
         epoch=epoch + 1,
         lr=lr,
         train_loss=summed_loss / images_seen,
-        train_accuracy=correct / images_seen,
+        train_accuracy=None if hits is None else right / images_seen,
         penalty=training.penalty.value(training.parameters) if training.penalty else None,
         seconds=seconds,
         images_per_second=images_seen / seconds,
@@ -189,7 +195,7 @@ def _note(training: Training) -> str:
     return f"  {training.observer.note(training.module)}" if training.observer else ""
 
 
-def _batches(training: Training, source: DataSource, epoch: int) -> Batches:
+def _batches(training: Training, source: DataSource, epoch: int) -> SplitBatches:
     """This process's share of an epoch; a last batch that is not full is left out."""
     config, fabric = training.config, training.fabric
     return source.train.batches(
@@ -210,8 +216,7 @@ def _with_test(training: Training, source: DataSource, metrics: EpochMetrics, qu
     share_state_(training.fabric, training.module)
     module = training.average.model if training.average else training.module
     test = evaluate(module, source.test, precision=config.precision, channels_last=config.channels_last, quiet=quiet)
-    found = {"test_correct": test.correct, "test_total": test.total, "test_loss": test.loss}
-    return EpochMetrics(**{**asdict(metrics), **found, "test_accuracy": test.accuracy})
+    return replace(metrics, **test.epoch_fields())
 
 
 def _failed(failure: str, epoch: int, step: int, lr: float, out: Path | None) -> TrainingError:

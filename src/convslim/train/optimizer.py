@@ -12,7 +12,7 @@ from convslim.train.config import TrainConfig
 
 
 def build_optimizer(modules: Iterable[nn.Module], config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters of some modules, in `named_parameters` order.
+    """SGD, Adam or AdamW over the trainable parameters of some modules, in `named_parameters` order.
 
     Without `decay_norm_and_bias`, parameters of one dimension (normalization scales and shifts, biases) take
     no weight decay.
@@ -28,6 +28,8 @@ def build_optimizer(modules: Iterable[nn.Module], config: TrainConfig) -> torch.
         {"params": free, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=config.lr)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)

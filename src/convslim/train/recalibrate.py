@@ -8,16 +8,17 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from convslim.data import Split
+from convslim.data import ImageSplit
 from convslim.errors import DataError
 from convslim.train.devices import kept_random_state
 from convslim.train.evaluate import evaluating
-from convslim.train.forward import logits
+from convslim.train.forward import outputs_of
 from convslim.train.progress import progress
+from convslim.train.tasks import task_of
 
 
 def recalibrate(
-    model: nn.Module, split: Split, *, num_batches: int = 50, batch_size: int = 128, seed: int = 0
+    model: nn.Module, split: ImageSplit, *, num_batches: int = 50, batch_size: int = 128, seed: int = 0
 ) -> nn.Module:
     """A copy of the model whose BatchNorm statistics are those of the data; see `recalibrate_`."""
     fresh = copy.deepcopy(model)
@@ -28,7 +29,7 @@ def recalibrate(
 @torch.no_grad()
 def recalibrate_(
     model: nn.Module,
-    split: Split,
+    split: ImageSplit,
     *,
     num_batches: int = 50,
     batch_size: int = 128,
@@ -54,6 +55,7 @@ def recalibrate_(
     if not norms:
         return 0
     device = next(model.parameters()).device
+    task = task_of(split)
     momenta = [norm.momentum for norm in norms]
     batches = split.batches(batch_size, seed=seed, limit=num_batches * batch_size)
     seen = 0
@@ -64,8 +66,8 @@ def recalibrate_(
             norm.momentum = None  # cumulative average
             norm.training = True
         try:
-            for images, labels in batches:
-                logits(model, images.to(device), labels)
+            for images, targets in batches:
+                outputs_of(task, model, images.to(device), targets)
                 seen += 1
                 advance("")
         finally:

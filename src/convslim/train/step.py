@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
@@ -18,8 +17,9 @@ from convslim.train.config import TrainConfig
 from convslim.train.devices import autocast, sum_over_processes
 from convslim.train.divergence import DivergenceWatch
 from convslim.train.ema import WeightAverage
-from convslim.train.forward import logits
+from convslim.train.forward import outputs_of
 from convslim.train.observer import Observer
+from convslim.train.task import Task
 
 
 @dataclass
@@ -40,30 +40,31 @@ class Training:
     observer: Observer | None
     parameters: Mapping[str, Tensor]
     watch: DivergenceWatch
+    task: Task
 
 
 class StepResult(NamedTuple):
-    """Mean cross-entropy and mean guidance of a batch, and how many of its images were classified correctly."""
+    """Mean loss and mean guidance of a batch, and how many of its images are right, where the task tells."""
 
     loss: float
     guidance: float
-    correct: int
+    hits: int | None
 
 
-def train_step(training: Training, images: Tensor, labels: Tensor, lr: float) -> StepResult:
+def train_step(training: Training, images: Tensor, targets: Any, lr: float) -> StepResult:
     """Move the network by one batch."""
-    config, optimizer = training.config, training.optimizer
+    config, optimizer, task = training.config, training.optimizer, training.task
     for group in optimizer.param_groups:
         group["lr"] = lr
-    images, labels = training.fabric.to_device((images, labels))
+    images, targets = training.fabric.to_device((images, targets))
     if config.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     optimizer.zero_grad()
-    scores, lesson = _forward(training, images, labels)
-    loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
+    outputs, lesson = _forward(training, images, targets)
+    loss = task.loss(outputs, targets, config)
     total, guided = loss, 0.0
     if training.guidance and lesson:
-        guiding = training.guidance.loss(scores, lesson, labels)
+        guiding = training.guidance.loss(outputs, lesson, targets)
         total, guided = training.guidance.config.label_weight * loss + guiding, guiding.item()
     training.fabric.backward(total)
     if training.guidance:
@@ -77,17 +78,15 @@ def train_step(training: Training, images: Tensor, labels: Tensor, lr: float) ->
         training.penalty.apply_proximal_(training.parameters, lr)
     if training.average:
         training.average.update_(training.module)
-    return StepResult(loss.item(), guided, int((scores.argmax(1) == labels).sum()))
+    return StepResult(loss.item(), guided, task.hits(outputs, targets))
 
 
-def _forward(
-    training: Training, images: Tensor, labels: Tensor
-) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]] | None]:
-    """The network's scores, and what the teacher says of the same images."""
+def _forward(training: Training, images: Tensor, targets: Any) -> tuple[Any, tuple[Any, dict[str, Tensor]] | None]:
+    """The network's outputs, and what the teacher says of the same images."""
     name = type(training.module).__name__
     with autocast(training.config.precision, images.device), _watched(training):
         lesson = training.guidance.teach(images) if training.guidance else None
-        return logits(training.model, images, labels, name=name), lesson
+        return outputs_of(training.task, training.model, images, targets, name=name), lesson
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""Step `evaluate`: accuracy on the test images."""
+"""Step `evaluate`: how good the network is on the test images."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
-from convslim.train import Metrics, Precision, evaluate
+from convslim.train import Measured, Precision, evaluate
 from convslim.train.devices import on_device
 
 
@@ -20,11 +20,11 @@ class EvaluateStep(StepConfig):
 
 
 def run_evaluate(config: EvaluateStep, state: State, context: Context) -> Outcome:
-    """Count the test images that the network classifies correctly."""
+    """Measure the network on the test images: accuracy, or mean average precision."""
     return Outcome(metrics=measure(config, state, context))
 
 
-def measure(config: EvaluateStep, state: State, context: Context) -> Metrics:
+def measure(config: EvaluateStep, state: State, context: Context) -> Measured:
     """The metrics of the network on the test images."""
     return evaluate(
         on_device(state.model),

@@ -14,7 +14,7 @@ from convslim.allocate.budget import asks_for_latency
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
 from convslim.criteria import NAMES, Scores, named, score
-from convslim.data import Batches
+from convslim.data.source import SplitBatches
 from convslim.errors import PlanError, nearest
 from convslim.measure.cost import cost
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
@@ -151,7 +151,7 @@ def _fold_(
     return {"layers": [asdict(layer) for layer in folding.layers], "left": [list(pair) for pair in folding.left]}
 
 
-def _batches(config: PruneStep, context: Context) -> Batches:
+def _batches(config: PruneStep, context: Context) -> SplitBatches:
     split = context.source.holdout or context.source.train
     return split.batches(config.batch_size, seed=config.seed, limit=config.num_batches * config.batch_size)
 

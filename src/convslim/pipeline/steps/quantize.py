@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, fx, nn
 
-from convslim.data import Split
-from convslim.errors import ConvslimError
 from convslim.export import Int8Report, export_int8
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.teacher import guidance
@@ -23,7 +19,8 @@ from convslim.quantize.noise import noise_ratios
 from convslim.quantize.phase import Clock
 from convslim.quantize.prepare import LEFT, prepare, weights_of
 from convslim.quantize.ptq import BATCH, Ranges
-from convslim.train import Metrics, TrainConfig, evaluate, fit
+from convslim.train import TrainConfig, evaluate, fit
+from convslim.train.onnx_file import evaluate_file
 
 
 class QuantizeStep(StepConfig):
@@ -61,7 +58,7 @@ class QuantizeStep(StepConfig):
 
 
 def run_quantize(config: QuantizeStep, state: State, context: Context) -> Outcome:
-    """Quantize, write the int8 file into the run's folder, and count what it has right.
+    """Quantize, write the int8 file into the run's folder, and measure the file.
 
     The network of the state stays a float one; after `qat` it has the trained weights.
     """
@@ -79,7 +76,8 @@ def run_quantize(config: QuantizeStep, state: State, context: Context) -> Outcom
         "file": _facts(report),
         "layers": {path: round(ratio, 2) for path, ratio in noise_ratios(simulation, [images[:BATCH]]).items()},
         "left": dict(simulation.meta[LEFT]),
-        "correct": {"float": before.correct, "simulation": inside.correct},
+        "float": before.record_fields(),
+        "simulation": inside.record_fields(),
     }
     return Outcome(model=model, metrics=evaluate_file(path, context.source.test, config.limit), details=details)
 
@@ -146,25 +144,3 @@ def _facts(report: Int8Report) -> dict[str, Any]:
         "float_layers": list(report.kernels.real),
         "kernels": dict(report.kernels.counts),
     }
-
-
-def evaluate_file(path: Path, split: Split, limit: int | None = None) -> Metrics:
-    """Count the images that an ONNX file classifies correctly, executed by ONNX Runtime on the CPU.
-
-    Raises:
-        ConvslimError: The file cannot be run on these images.
-    """
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        correct, total, loss = 0, 0, 0.0
-        for images, labels in split.batches(BATCH, limit=limit):
-            scores = torch.from_numpy(session.run(None, {name: images.numpy()})[0]).float()
-            correct += int((scores.argmax(1) == labels).sum())
-            total += len(labels)
-            loss += float(F.cross_entropy(scores, labels, reduction="sum"))
-    except Exception as error:  # ONNX Runtime's exception classes share no base but Exception
-        raise ConvslimError(f"{path} cannot be run on {split.input_shape} images: {error}.") from error
-    return Metrics(correct=correct, total=total, loss=loss / max(total, 1))
