@@ -75,7 +75,7 @@ def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int],
     tensors = named_tensors(model)
     memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors.values()} if share else {}
     for name, by_dim in slices.items():
-        memo[id(tensors[name])] = _slice(tensors[name], by_dim)
+        memo[id(tensors[name])] = sliced(tensors[name], by_dim)
     try:
         small = copied_module(model, memo)
     except Exception as error:
@@ -85,15 +85,15 @@ def sliced_copy(model: nn.Module, slices: Slices, attributes: Mapping[str, int],
         ) from error
     modules = dict(small.named_modules(remove_duplicate=False))
     for name, number in attributes.items():
-        _set_attribute_(modules, name, number)
+        set_attribute_(modules, name, number)
     if isinstance(small, fx.GraphModule):
         write_numbers_(small, {name: number for name, number in attributes.items() if is_number_name(name)})
     for name in _owners(small, {id(memo[id(tensors[name])]) for name in slices}):
-        _sync_attributes_(modules[name])
+        sync_attributes_(modules[name])
     return small
 
 
-def _set_attribute_(modules: Mapping[str, nn.Module], name: str, number: int) -> None:
+def set_attribute_(modules: Mapping[str, nn.Module], name: str, number: int) -> None:
     """Set a number of one of PyTorch's own layers; what other modules call ``groups`` may mean something else."""
     owner, _, attribute = name.rpartition(".")
     kinds = {
@@ -112,13 +112,14 @@ def _owners(model: nn.Module, tensors: set[int]) -> set[str]:
     return {name.removesuffix(".parametrizations").partition(".parametrizations.")[0] for name in owners}
 
 
-def _slice(tensor: Tensor, by_dim: Mapping[int, Sequence[int] | Vector]) -> Tensor:
+def sliced(tensor: Tensor, by_dim: Mapping[int, Sequence[int] | Vector]) -> Tensor:
+    """The kept positions of a tensor along every dimension named, of the same kind and layout."""
     with torch.no_grad():
-        sliced = tensor.detach()
+        found = tensor.detach()
         for dim, kept in by_dim.items():
             index = torch.as_tensor(np.asarray(kept, dtype=np.int64), device=tensor.device)
-            sliced = sliced.index_select(dim, index)
-        dense = sliced.contiguous(memory_format=_memory_format(tensor))
+            found = found.index_select(dim, index)
+        dense = found.contiguous(memory_format=_memory_format(tensor))
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(dense, requires_grad=tensor.requires_grad)
     return dense
@@ -130,7 +131,7 @@ def _memory_format(tensor: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def _sync_attributes_(module: nn.Module) -> None:
+def sync_attributes_(module: nn.Module) -> None:
     """Set the counts that PyTorch's own layers keep beside their tensors."""
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         module.in_channels = module.weight.shape[0]

@@ -1,0 +1,110 @@
+"""The fastest way to judge candidates of a network that gives what removal gives."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from convslim.channels.graph import ChannelGraph
+from convslim.channels.probe import trial_kept
+from convslim.channels.tape import ExampleInput
+from convslim.errors import ConvslimError, ModelError
+from convslim.search.evaluation_images import JudgingImages
+from convslim.search.evaluation_removal import RemovalEvaluator
+from convslim.search.evaluation_views import Precision, ViewEvaluator
+from convslim.surgery.form import planned_form
+from convslim.surgery.plan import PruningPlan, make_plan
+
+TOLERANCES: dict[Precision, float] = {"32": 1e-3, "bf16": 0.1}
+"""Largest ‖s' - s‖/‖s‖ for class scores s of a trial candidate, float32 after removal, and s' as judged."""
+
+_LAYOUTS = (torch.channels_last, torch.contiguous_format)
+
+
+def build_evaluator(
+    model: nn.Module,
+    graph: ChannelGraph,
+    example_input: ExampleInput,
+    images: JudgingImages,
+    *,
+    precision: Literal["auto", "32", "bf16"] = "auto",
+    error: float = 0.01,
+    seed: int = 0,
+) -> ViewEvaluator | RemovalEvaluator:
+    """Judge candidates on slices of the network's weights if that gives what removal gives, by removal otherwise.
+
+    A trial candidate, a third of every group, is judged in both ways first; its scores have to agree to
+    :data:`TOLERANCES`. The network is left as it is.
+
+    Args:
+        model: The network that candidates are parts of; its weights are taken now.
+        graph: Its trace.
+        example_input: As for :func:`convslim.trace`.
+        images: What candidates are shown; none of them may be a test image.
+        precision: ``"bf16"`` computes in bfloat16; ``"auto"`` does so where the processor has instructions for it.
+        error: Probability with which a hopeless-looking candidate is given up that was none.
+        seed: Of the order in which the images are looked at.
+
+    Raises:
+        ModelError: If the network does not give class scores for the images, or nothing of it can be removed.
+        DataError: If a label is no class of the network.
+
+    Example:
+        >>> import convslim
+        >>> net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 6), nn.Flatten())
+        >>> x = torch.randn(6, 1, 8, 8)
+        >>> graph = convslim.trace(net, x)
+        >>> judge = build_evaluator(net, graph, x, JudgingImages([x], x, torch.zeros(6, dtype=torch.long)))
+        >>> judge(convslim.make_plan(graph, {"0": range(5)})).total
+        6
+    """
+    kept = trial_kept(graph)
+    if not kept:
+        raise ModelError(
+            f"No channel of {type(model).__name__} can be removed, so there are no candidates. "
+            "graph.explain(name) says what pins a layer's channels."
+        )
+    trial, images = make_plan(graph, kept), images.shuffled(seed)
+    few = JudgingImages(images.calibration[:1], *images.batches()[0], images.batch_size)
+    expected = RemovalEvaluator(model, graph, example_input, few).scores(trial)
+    reason = ""
+    for kind in _precisions(precision, images.images.device):
+        for layout in _LAYOUTS:
+            failure = _failure(model, graph, few, trial, expected, kind, layout)
+            if not failure:
+                form = planned_form(model, trial)
+                return ViewEvaluator(form, graph, images, precision=kind, layout=layout, error=error, reason=reason)
+            reason = reason or failure
+    return RemovalEvaluator(model, graph, example_input, images, error=error, reason=reason)
+
+
+def _precisions(wanted: Literal["auto", "32", "bf16"], device: torch.device) -> tuple[Precision, ...]:
+    """What to try, the fastest first."""
+    if wanted == "auto":
+        fast = torch.cpu._is_avx512_bf16_supported() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+        return ("bf16", "32") if fast else ("32",)
+    return ("bf16", "32") if wanted == "bf16" else ("32",)
+
+
+def _failure(
+    model: nn.Module,
+    graph: ChannelGraph,
+    few: JudgingImages,
+    trial: PruningPlan,
+    expected: Tensor,
+    precision: Precision,
+    layout: torch.memory_format,
+) -> str:
+    """Why a way does not give what removal gives; empty if it does."""
+    name = f"{precision} {'channels last' if layout is torch.channels_last else 'contiguous'}"
+    try:
+        views = ViewEvaluator(planned_form(model, trial), graph, few, precision=precision, layout=layout)
+        found = views.scores(trial)
+    except (ConvslimError, RuntimeError) as failure:
+        return f"on slices of the weights, {name}: {failure}"
+    error = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
+    if not error <= TOLERANCES[precision]:
+        return f"on slices of the weights, {name}: scores of a trial candidate differ by {error:.2g} of their norm"
+    return ""

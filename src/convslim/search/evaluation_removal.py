@@ -1,0 +1,81 @@
+"""Candidates judged by making each of them: for networks whose tensors cannot be exchanged."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+from convslim.channels.graph import ChannelGraph
+from convslim.channels.tape import ExampleInput
+from convslim.search.evaluation import Evaluation
+from convslim.search.evaluation_images import JudgingImages
+from convslim.search.evaluation_pass import count, estimate_, run, undrawn
+from convslim.search.evaluation_views import Precision
+from convslim.surgery.plan import PruningPlan
+from convslim.surgery.remove import remove
+
+
+class RemovalEvaluator:
+    """Judges candidates by `remove`, fresh BatchNorm statistics and a count, all in float32.
+
+    Attributes:
+        precision: ``"32"``.
+        reason: Why candidates are not judged on slices of one network's weights.
+
+    Args:
+        model: The network; left as it is.
+        graph: Its channel graph.
+        example_input: As for :func:`convslim.trace`.
+        images: What candidates are shown.
+        error: Probability with which a candidate may be given up that would have reached the wanted share.
+        reason: To be reported.
+    """
+
+    precision: Precision = "32"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: ChannelGraph,
+        example_input: ExampleInput,
+        images: JudgingImages,
+        *,
+        error: float = 0.01,
+        reason: str = "",
+    ) -> None:
+        self.reason = reason
+        self._model, self._graph, self._example_input = model, graph, example_input
+        self._images = images.held_as(torch.float32, torch.contiguous_format)
+        self._error = error
+
+    def __call__(self, plan: PruningPlan, *, hopeless_below: float | None = None) -> Evaluation:
+        """Judge one candidate.
+
+        Raises:
+            PlanError: If the plan was made for another network.
+            VerificationError: If the smaller network is not the masked original.
+            ModelError: If the network fails on the images.
+            DataError: If a label is no class of the network.
+        """
+        started = time.perf_counter()
+        small = self._calibrated(plan)
+
+        def scores(images: Tensor) -> Tensor:
+            return run(small, images)
+
+        with undrawn(self._images.images.device):
+            return count(scores, self._images, hopeless_below=hopeless_below, error=self._error, started=started)
+
+    def scores(self, plan: PruningPlan) -> Tensor:
+        """A candidate's class scores of the first batch of images, (N, num_classes), float32."""
+        small = self._calibrated(plan)
+        with undrawn(self._images.images.device):
+            return run(small, self._images.batches()[0][0]).float()
+
+    def _calibrated(self, plan: PruningPlan) -> nn.Module:
+        small = remove(self._model, plan, self._example_input, graph=self._graph).eval()
+        with undrawn(self._images.images.device):
+            estimate_(small, lambda images: run(small, images), self._images.calibration)
+        return small

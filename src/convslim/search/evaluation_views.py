@@ -1,0 +1,101 @@
+"""Candidates judged on slices of one network's weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from convslim.channels.graph import ChannelGraph
+from convslim.errors import PlanError
+from convslim.search.evaluation import Evaluation
+from convslim.search.evaluation_fold import Folding
+from convslim.search.evaluation_images import JudgingImages
+from convslim.search.evaluation_pass import count, estimate_, run, undrawn
+from convslim.search.evaluation_shell import Shell
+from convslim.surgery.plan import PruningPlan
+
+Precision = Literal["32", "bf16"]
+_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
+
+
+class ViewEvaluator:
+    """Judges candidates without making them: their tensors are slices, put into one copy of the network.
+
+    BatchNorm statistics are the plain average over the calibration batches, each of which is normalized by its own
+    statistics; then the BatchNorms are folded into their convolutions, and the images are counted. That is what
+    `remove`, `recalibrate` and `evaluate` give one after the other.
+
+    Attributes:
+        precision: ``"32"`` or ``"bf16"``.
+        reason: Why it computes in this way; empty if nothing was left out.
+
+    Args:
+        form: The network in the form that plans are carried out on; left as it is, and its weights are taken now.
+        graph: Its channel graph.
+        images: What candidates are shown; the first images should stand for all of them, see
+            :meth:`~convslim.search.evaluation_images.JudgingImages.shuffled`.
+        precision: Of what is computed; statistics are float32 in any case.
+        layout: Of images and weights in memory.
+        error: Probability with which a candidate may be given up that would have reached the wanted share.
+        reason: To be reported.
+    """
+
+    def __init__(
+        self,
+        form: nn.Module,
+        graph: ChannelGraph,
+        images: JudgingImages,
+        *,
+        precision: Precision = "32",
+        layout: torch.memory_format = torch.channels_last,
+        error: float = 0.01,
+        reason: str = "",
+    ) -> None:
+        assert graph.evidence is not None, "a traced graph has evidence"
+        self.precision: Precision = precision
+        self.reason = reason
+        self._shell = Shell(form, graph, _DTYPES[precision], layout)
+        self._folding = Folding(self._shell, graph.evidence.tape)
+        self._images = images.held_as(_DTYPES[precision], layout)
+        self._structure = graph.structure
+        self._error = error
+
+    def __call__(self, plan: PruningPlan, *, hopeless_below: float | None = None) -> Evaluation:
+        """Judge one candidate.
+
+        Raises:
+            PlanError: If the plan was made for another network.
+            ModelError: If the network fails on the images.
+            DataError: If a label is no class of the network.
+        """
+        started = time.perf_counter()
+        with self._candidate(plan):
+            return count(self._run, self._images, hopeless_below=hopeless_below, error=self._error, started=started)
+
+    def scores(self, plan: PruningPlan) -> Tensor:
+        """A candidate's class scores of the first batch of images, (N, num_classes), float32."""
+        with self._candidate(plan):
+            return self._run(self._images.batches()[0][0]).float()
+
+    @contextmanager
+    def _candidate(self, plan: PruningPlan) -> Iterator[None]:
+        """The candidate, with its statistics and folded, for a while."""
+        if plan.structure != self._structure:
+            raise PlanError(
+                f"The plan was made for another network (structure {plan.structure[:12]}, candidates here have "
+                f"{self._structure[:12]}). Make it from the graph that the evaluator was made with."
+            )
+        with undrawn(self._images.images.device):
+            self._folding.undo_()
+            self._shell.put_(plan)
+            estimate_(self._shell.network, self._run, self._images.calibration)
+            self._folding.do_()
+            yield
+
+    def _run(self, images: Tensor) -> Tensor:
+        return run(self._shell.network, images)
