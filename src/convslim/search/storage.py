@@ -1,0 +1,108 @@
+"""Where searches are kept: a SQLite file, a journal file, or a database server, through Optuna.
+
+SQLite serves many processes of one machine; a journal file, appended to under a lock, also several machines on one file
+system; a server any number of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from convslim.errors import ArtifactError
+
+SQLITE_SUFFIXES: Final = (".db", ".sqlite", ".sqlite3")
+JOURNAL_SUFFIXES: Final = (".journal", ".log")
+
+LOCK_TIMEOUT: Final = 60.0
+"""Seconds to wait for another process that writes into the same SQLite file."""
+
+TROUBLES: Final = (
+    SQLAlchemyError,
+    sqlite3.Error,
+    ImportError,
+    optuna.exceptions.OptunaError,
+    OSError,
+    ValueError,
+    KeyError,
+    AssertionError,
+)
+"""What comes out of Optuna where a storage is damaged, locked or gone."""
+
+
+def open_storage(spec: str | Path, *, lock_timeout: float = LOCK_TIMEOUT) -> BaseStorage:
+    """Open a storage, or make it.
+
+    Args:
+        spec: A path ending in ``.db`` (SQLite) or ``.journal`` (journal file), or a URL such as
+            ``postgresql://user@host/name``.
+        lock_timeout: Seconds to wait for a locked SQLite file.
+
+    Raises:
+        ArtifactError: If it is locked, damaged or cannot be reached, or there is no such kind.
+    """
+    text = str(spec)
+    path = Path(text.removeprefix("sqlite:///"))
+    with told_of_storage(text):
+        if text.startswith("sqlite:///") or ("://" not in text and path.suffix in SQLITE_SUFFIXES):
+            return _sqlite(path, lock_timeout)
+        if "://" in text:
+            return RDBStorage(text, engine_kwargs={"pool_pre_ping": True})
+        if path.suffix in JOURNAL_SUFFIXES:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return JournalStorage(JournalFileBackend(text))
+    known = ", ".join((*SQLITE_SUFFIXES, *JOURNAL_SUFFIXES))
+    raise ArtifactError(
+        f"{text} is no storage of a search. Give a file that ends in one of {known}, or a URL such as "
+        "postgresql://user@host/name."
+    )
+
+
+@contextmanager
+def told_of_storage(where: str) -> Iterator[None]:
+    """What goes wrong in a storage becomes an error that names it and the way out.
+
+    Raises:
+        ArtifactError: If it is locked, damaged, or cannot be reached.
+    """
+    try:
+        yield
+    except TROUBLES as error:
+        cause = " ".join(str(error.__cause__ or error).split("\n")[0].split()) or type(error).__name__
+        if "locked" in cause or "busy" in cause:
+            raise ArtifactError(
+                f"The storage of the search, {where}, is locked by another process: {cause}. End that process and go "
+                "on, or share a journal file or a database server instead of SQLite. What was evaluated is kept."
+            ) from error
+        raise ArtifactError(
+            f"The storage of the search, {where}, cannot be used: {type(error).__name__}: {cause}. Is it complete, and "
+            "can it be written? Put a copy back, or remove it to search anew."
+        ) from error
+
+
+def _sqlite(path: Path, lock_timeout: float) -> RDBStorage:
+    """A SQLite file that is written ahead, so that readers and a writer do not wait for each other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=lock_timeout)) as connection:
+        found = connection.execute("pragma quick_check(1)").fetchone()
+        if found[0] != "ok":
+            raise sqlite3.DatabaseError(found[0])
+        connection.execute("pragma journal_mode=wal")
+    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": lock_timeout}})
+    event.listen(storage.engine, "connect", _safe_without_waiting)
+    storage.engine.dispose()  # the connection that is open already was made before
+    return storage
+
+
+def _safe_without_waiting(connection: Any, record: object) -> None:
+    """Let a killed process lose nothing, and a power cut no more than the last candidates."""
+    connection.execute("pragma synchronous=normal")
