@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,12 @@ class Scores:
     structure: str
     values: Mapping[str, npt.NDArray[np.float64]]
     unscored: tuple[str, ...] = ()
+
+    def only(self, groups: Collection[str]) -> Scores:
+        """The scores of some groups; the others count as unscored and stay whole."""
+        values = {name: values for name, values in self.values.items() if name in groups}
+        others = tuple(name for name in self.values if name not in groups)
+        return Scores(self.criterion, self.structure, values, (*self.unscored, *others))
 
     def to_json(self) -> str:
         """The scores as JSON text; reading it back gives the same numbers to the last bit."""

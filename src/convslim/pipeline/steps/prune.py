@@ -14,9 +14,11 @@ from convslim.allocate.budget import asks_for_latency
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
 from convslim.criteria import NAMES, Scores, named, score
+from convslim.criteria.activated import activated
 from convslim.data.source import SplitBatches
 from convslim.errors import PlanError, nearest
 from convslim.measure.cost import cost
+from convslim.measure.distribution import kept_and_removed
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.steps.budget import TimedBudget, TimingConfig
 from convslim.pipeline.steps.gfr import GFR, Subject, gfr_options, plan_without_relations, related, without_relations
@@ -24,6 +26,9 @@ from convslim.pipeline.steps.schedule import Schedule
 from convslim.pipeline.timer import Timer
 from convslim.sparsity import relations_in
 from convslim.surgery import PruningPlan, carry_out, fold_
+from convslim.surgery.layerwise import LayerCut, LayerwiseRemoval, carry_out_layerwise
+from convslim.surgery.remove import Removal
+from convslim.train.progress import progress
 
 
 class PruneStep(StepConfig):
@@ -32,7 +37,9 @@ class PruneStep(StepConfig):
 
     `fold` adds what removed channels with a BatchNorm scale of exactly zero sent on to their consumers' bias. `ways`
     says what may be cut: the model's `class`, or a `graph` of it where numbers in its code hold channels back.
-    `approximate: false` leaves the channels whole that others are normalized with (LayerNorm, means over channels).
+    `approximate: false` leaves the channels whole that others are normalized with (LayerNorm, means over channels);
+    `linear: false` those that enter no activation behind their normalization (projections, residual trunks). `order`
+    says whether the cut is carried out at once, or layer by layer with every network on the way proven.
     """
 
     criterion: str = "bn_scale"
@@ -49,6 +56,8 @@ class PruneStep(StepConfig):
     fold: bool = True
     ways: tuple[Literal["class", "graph"], ...] = Field(default=("class", "graph"), min_length=1)
     approximate: bool = True
+    linear: bool = True
+    order: Literal["at-once", "shallow-to-deep"] = "at-once"
     num_batches: int = Field(default=8, ge=1)
     batch_size: int = Field(default=64, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -95,16 +104,19 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
     limits = _limits(config, start)
     timing = _timer(config, limits, context)(graph, subject.model, context.example_input)
     solution = decide(config, graph, scores, limits, timing)
-    removal = carry_out(subject.model, solution.plan, context.example_input, graph=graph)
+    removal, cuts = _removed(config, subject.model, solution.plan, graph, context)
     details = {
         "way": graph.way,
         "way_reason": graph.way_reason,
         "certificate": asdict(removal.certificate),
+        "cuts": [asdict(cut) for cut in cuts],
+        "scored": sum(len(values) for values in scores.values.values()),
         "folded": _fold_(removal.model, config, solution.plan, graph, subject.model, context),
         "macs_before": solution.original_macs,
         "params_before": solution.original_params,
         "schedule_start": start,
         "threshold": solution.threshold,
+        "scores": kept_and_removed(scores.values, solution.plan.kept),
         "latency": None if solution.latency is None else solution.latency.to_data(),
         "channels": {name: [len(kept), solution.plan.channels[name]] for name, kept in solution.plan.kept.items()},
         "notes": list(solution.notes),
@@ -156,8 +168,23 @@ def _batches(config: PruneStep, context: Context) -> SplitBatches:
     return split.batches(config.batch_size, seed=config.seed, limit=config.num_batches * config.batch_size)
 
 
+def _removed(
+    config: PruneStep, model: nn.Module, plan: PruningPlan, graph: ChannelGraph, context: Context
+) -> tuple[Removal | LayerwiseRemoval, tuple[LayerCut, ...]]:
+    """The smaller network, and the cuts of layers if they came one after the other."""
+    if config.order == "at-once":
+        return carry_out(model, plan, context.example_input, graph=graph), ()
+    groups = sum(len(kept) < plan.channels[name] for name, kept in plan.kept.items())
+    with progress("cut layers", groups, quiet=context.quiet or not context.primary) as advance:
+        done = carry_out_layerwise(
+            model, plan, context.example_input, graph=graph, on_cut=lambda cut: advance(f"{cut.group} {cut.kept}")
+        )
+    return done, done.cuts
+
+
 def _scores(config: PruneStep, subject: Subject, graph: ChannelGraph, context: Context) -> Scores:
-    return score(graph, subject.scored, subject.criterion, batches=_batches(config, context), seed=config.seed)
+    found = score(graph, subject.scored, subject.criterion, batches=_batches(config, context), seed=config.seed)
+    return found if config.linear else found.only(activated(graph))
 
 
 def _limits(config: PruneStep, start: Mapping[str, int]) -> dict[str, int | float]:

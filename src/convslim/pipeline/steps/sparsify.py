@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
+from convslim.criteria.activated import activated
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.steps.train import run_train
 from convslim.sparsity import (
@@ -36,18 +37,22 @@ class RelationOptions(StepConfig):
 class SparsifyStep(TrainConfig):
     """A training with penalty `strength · Σ|γ_c|`, by its subgradient or its proximal operator.
 
-    With `gfr` relation modules are put in before, and stay in the network.
+    With `gfr` relation modules are put in before, and stay in the network. `linear: false` presses on no scales of
+    channels that enter no activation behind their normalization (projections, residual trunks).
     """
 
     strength: float = Field(default=1e-4, gt=0)
     method: Literal["subgradient", "proximal"] = "subgradient"
     gfr: RelationOptions | None = None
+    linear: bool = True
 
 
 def run_sparsify(config: SparsifyStep, state: State, context: Context) -> Outcome:
     """Train under the penalty, and count what it pressed on."""
     graph = trace(state.model, context.example_input)
-    strengths = scale_strengths(graph, state.model, config.strength)
+    inner = activated(graph)
+    reached = graph if config.linear else replace(graph, groups=tuple(g for g in graph.groups if g.name in inner))
+    strengths = scale_strengths(reached, state.model, config.strength)
     model, related = _with_relations(config, state.model, graph)
     outcome = run_train(config, replace(state, model=model), context, penalty=PENALTIES[config.method](strengths))
     assert outcome.model is not None, "training gives a model"
