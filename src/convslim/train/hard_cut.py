@@ -15,6 +15,7 @@ from convslim.allocate.problem import top
 from convslim.allocate.widths import Rounding, allowed_counts
 from convslim.channels.graph import ChannelGraph
 from convslim.criteria.scores import Scores
+from convslim.measure.distribution import kept_and_removed
 from convslim.sparsity.mask import MaskedNetwork, folded
 from convslim.sparsity.mask_places import MaskPlaces
 from convslim.surgery import PruningPlan, carry_out, fold_, make_plan
@@ -47,7 +48,11 @@ def hard_cut(masked: MaskedNetwork, graph: ChannelGraph, example_input: Tensor, 
     plain = folded(masked.network, masked.places, masked.settled)
     plan = _budgeted(graph, sizes, rule) if rule.budget else _of_zeros(graph, sizes, rule)
     live = masked.live()
-    facts = {"live": live, "channels": {name: [len(plan.kept[name]), len(sizes[name])] for name in live}}
+    facts = {
+        "live": live,
+        "channels": {name: [len(plan.kept[name]), len(sizes[name])] for name in live},
+        "coefficients": kept_and_removed(sizes, plan.kept),
+    }
     if not plan.removed:
         return HardCut(plain, None, facts)
     removal = carry_out(plain, plan, example_input, graph=graph)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
 from convslim.criteria.activated import activated
+from convslim.measure.distribution import distribution
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.steps.train import run_train
 from convslim.sparsity import (
@@ -57,14 +59,14 @@ def run_sparsify(config: SparsifyStep, state: State, context: Context) -> Outcom
     outcome = run_train(config, replace(state, model=model), context, penalty=PENALTIES[config.method](strengths))
     assert outcome.model is not None, "training gives a model"
     scales = dict(outcome.model.named_parameters())
-    small = sum(
-        int(((scales[name].abs() < 0.01) & (strength > 0).to(scales[name].device)).sum())
-        for name, strength in strengths.items()
-    )
+    pressed = [
+        scales[name].detach().abs().cpu().double()[strength.cpu() > 0].numpy() for name, strength in strengths.items()
+    ]
     found = {
         "penalized_layers": len(strengths),
-        "penalized_scales": sum(int((strength > 0).sum()) for strength in strengths.values()),
-        "scales_below_0.01": small,
+        "penalized_scales": sum(map(len, pressed)),
+        "scales_below_0.01": sum(int((found < 0.01).sum()) for found in pressed),
+        "scales": distribution({"scales": np.concatenate([np.zeros(0), *pressed])}),
     }
     return Outcome(model=outcome.model, details={**outcome.details, **found, **related})
 
