@@ -25,6 +25,7 @@ from convslim.pipeline.steps import STEPS
 from convslim.pipeline.steps.evaluate import measure
 from convslim.pipeline.steps.order import check_order
 from convslim.pipeline.steps.prune import PruneStep, check
+from convslim.pipeline.steps.search import SearchStep, check_search
 from convslim.report import Machine, RunRecord, StepRecord, versions
 from convslim.surgery.artifact import save
 from convslim.surgery.weights import load_weights
@@ -96,6 +97,24 @@ def run(
             save(state.model, folder.path / MODEL, plan=state.plan, record=record.model_dump(mode="json"))
         barrier()
         return record
+
+
+def before_step(recipe: Recipe, out: str | Path, number: int, *, quiet: bool = False) -> tuple[State, Context]:
+    """What a step of a run in that folder starts from, for a process beside the run; it writes no files.
+
+    Raises:
+        ArtifactError: the steps before it are not finished, or something is damaged.
+    """
+    folder = RunFolder(Path(out))
+    source = open_data(expand(recipe.data.spec, "data.spec"), **recipe.data.options)
+    original = _factory(recipe, source)
+    state, finished = State(original()), tuple[StepRecord, ...]()
+    for earlier, step in enumerate(recipe.steps[: number - 1], start=1):
+        before = state
+        state, record = folder.read(earlier, step.kind, state, original)
+        state, finished = replace(state, uncut=_uncut(before, state)), (*finished, record)
+    context = _context(folder, number, recipe.steps[number - 1], source, original, False, quiet)
+    return state, replace(context, finished=finished)
 
 
 def _processes() -> tuple[Callable[[], None], bool]:
@@ -188,10 +207,13 @@ def _check(recipe: Recipe, folder: RunFolder, state: State, source: DataSource) 
     """Meet a budget out of reach, or a pattern that matches nothing, before the hours of training before it."""
     check_order([(step.kind, step.config) for step in recipe.steps])
     for number, step in enumerate(recipe.steps, start=1):
-        if isinstance(step.config, PruneStep) and not folder.finished(number, step.kind).exists():
+        if isinstance(step.config, PruneStep | SearchStep) and not folder.finished(number, step.kind).exists():
             context = _context(folder, number, step, source, lambda: state.model, True, True)
             try:
-                check(step.config, state, context)
+                if isinstance(step.config, SearchStep):
+                    check_search(step.config, state, context)
+                else:
+                    check(step.config, state, context)
             except ConvslimError as error:
                 raise type(error)(f"Step {number} ({step.kind}): {error}") from error
             return

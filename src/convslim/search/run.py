@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 
-from convslim.search.candidate import Candidate, candidate_name
+from convslim.search.candidate import candidate_name
 from convslim.search.evaluation import Evaluation, Evaluator
 from convslim.search.genetic import Draft, bred, survivors
 from convslim.search.lease import GRACE, INTERVAL, Watchman, heartbeat
@@ -25,25 +24,7 @@ from convslim.search.result import SearchResult, result_of
 from convslim.search.sensitivity import Sensitivity, sensitivity, table_drafts
 from convslim.search.settings import SearchSettings
 from convslim.search.space import Space
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far a search is.
-
-    Attributes:
-        finished, total: Candidates; the total falls where a space has fewer new plans.
-        generation: The open one; −1 is the sensitivity table.
-        best: The best candidate so far.
-    """
-
-    finished: int
-    total: int
-    generation: int
-    best: Candidate | None
-
-
-Watch = Callable[[Standing], object]
+from convslim.search.standing import Standing, Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +37,6 @@ class Search:
         settings: How the search goes.
         evaluator: Judges plans on images held out of the training set.
         ledger: Where candidates are kept.
-        watch: Is told after every look at the storage how far the search is.
         poll: Seconds between two looks where other workers have all that is left.
         interval, grace: Seconds between heartbeats, and without one until a candidate is given to another worker.
     """
@@ -66,7 +46,6 @@ class Search:
     settings: SearchSettings
     evaluator: Evaluator
     ledger: Ledger
-    watch: Watch | None = None
     poll: float = 1.0
     interval: float = INTERVAL
     grace: float = GRACE
@@ -74,8 +53,11 @@ class Search:
     _tables: list[Sensitivity] = field(default_factory=list, repr=False)
     _medians: dict[int, float] = field(default_factory=dict, repr=False)
 
-    def work(self) -> SearchResult:
+    def work(self, watch: Watch | None = None) -> SearchResult:
         """Evaluate until the search is over, together with all other workers on it.
+
+        Args:
+            watch: Is told after every look at the storage how far the search is.
 
         Raises:
             ArtifactError: If the storage is locked, damaged or gone.
@@ -85,7 +67,8 @@ class Search:
         while True:
             book = self.ledger.read()
             generation = self._open_generation(book)
-            self._tell(book, generation)
+            if watch is not None:
+                watch(self._standing(book, generation))
             if generation is None:
                 return result_of(book, self.space, self.objective, self.settings, self._table(book))
             for running in [running for running in book.running if watchman.left_behind(running)]:
@@ -190,12 +173,10 @@ class Search:
             self._medians[generation] = before[len(before) // 2].fitness[0]
         return self.objective.accuracy_for(self._medians[generation], costs)
 
-    def _tell(self, book: Book, generation: int | None) -> None:
-        if self.watch is None:
-            return
+    def _standing(self, book: Book, generation: int | None) -> Standing:
         known = {number: len(drafts) for number, drafts in self._drafts.items()}
         total = sum(known.get(number, self.settings.population) for number in self._stages())
         ranking = survivors(book.generations(), self.settings)
         best = ranking[0] if ranking and ranking[0].complete else None
         last = self.settings.generations - 1 if generation is None else generation
-        self.watch(Standing(len(book.finished), total, last, best))
+        return Standing(len(book.finished), total, last, best)

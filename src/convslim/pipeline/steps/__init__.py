@@ -15,6 +15,7 @@ from convslim.pipeline.steps.prune import PruneStep, run_prune
 from convslim.pipeline.steps.quantize import QuantizeStep, run_quantize
 from convslim.pipeline.steps.recalibrate import RecalibrateStep, run_recalibrate
 from convslim.pipeline.steps.reconstruct import ReconstructStep, run_reconstruct
+from convslim.pipeline.steps.search import SearchStep, run_search
 from convslim.pipeline.steps.select import SelectStep, run_select
 from convslim.pipeline.steps.sparsify import SparsifyStep, run_sparsify
 from convslim.pipeline.steps.train import run_train
@@ -33,6 +34,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "train": Step(TrainConfig, run_train),
     "sparsify": Step(SparsifyStep, run_sparsify),
     "prune": Step(PruneStep, run_prune),
+    "search": Step(SearchStep, run_search),
     "select": Step(SelectStep, run_select),
     "reconstruct": Step(ReconstructStep, run_reconstruct),
     "recalibrate": Step(RecalibrateStep, run_recalibrate),

@@ -1,0 +1,177 @@
+"""A search out of a step's configuration; the run and the workers beside it make the same one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from torch import nn
+
+from convslim.allocate import Timing
+from convslim.channels.graph import ChannelGraph
+from convslim.channels.tape import named_tensors
+from convslim.channels.trace import trace
+from convslim.criteria import Scores, score
+from convslim.errors import ArtifactError
+from convslim.pipeline.environment import expand
+from convslim.pipeline.state import Context, State
+from convslim.pipeline.steps.search import BEST, SearchStep
+from convslim.pipeline.steps.search_images import Judging, judging_images
+from convslim.pipeline.timer import Timer
+from convslim.search.evaluation_choice import build_evaluator
+from convslim.search.ledger import Ledger
+from convslim.search.objective import Objective
+from convslim.search.run import Search
+from convslim.search.space import Space, search_space
+from convslim.search.storage import open_storage
+from convslim.search.study import identity, open_study, study_name
+from convslim.sparsity import relations_in
+
+STORAGE = "search.db"
+"""File of the storage in the step's folder, where the configuration names no other."""
+
+RUN = "run"
+"""Where a study notes the folder of the run and the number of the step, for workers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A search that is ready to work.
+
+    Attributes:
+        search: The search.
+        facts: For the record.
+    """
+
+    search: Search
+    facts: dict[str, Any]
+
+
+def images(config: SearchStep, context: Context) -> Judging:
+    """What candidates are shown.
+
+    Raises:
+        DataError: the data has no labels, or too few images.
+    """
+    return judging_images(
+        context.source,
+        num_images=config.num_images,
+        num_batches=config.num_batches,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+
+
+def set_up(config: SearchStep, state: State, context: Context) -> Made:
+    """The search of a step, in its storage.
+
+    Raises:
+        ArtifactError: the storage cannot be used, or has lost the candidates that there were.
+        BudgetError: the budget cannot be reached.
+        DataError: the data has no labels, or too few images.
+    """
+    graph = _traced(config, state, context)
+    judging = images(config, context)
+    space, timing = _space(config, state, context, graph, _scores(config, graph, state.model, context))
+    objective = Objective(config.objective, space.cost(space.whole()), config.weight, config.metrics)
+    evaluator = build_evaluator(
+        state.model, graph, context.example_input, judging.images, precision=config.precision, seed=config.seed
+    )
+    facts: dict[str, Any] = {
+        "way": graph.way,
+        "way_reason": graph.way_reason,
+        "held_out": judging.held_out,
+        "images": len(judging.images.images),
+        "calibration_images": sum(len(batch) for batch in judging.images.calibration),
+        "evaluator": type(evaluator).__name__,
+        "precision": evaluator.precision,
+        "evaluator_reason": evaluator.reason,
+    }
+    extra = {key: facts[key] for key in ("images", "calibration_images", "precision")}
+    found = identity(space, config.settings(), objective, {**extra, "weights": _digest(state.model)})
+    where = str(context.work / STORAGE) if config.storage is None else expand(config.storage, "search.storage")
+    study = open_study(open_storage(where), config.study or study_name(found), found, objective.num_values, where)
+    ledger = Ledger(study, space, where)
+    _refuse_lost(ledger, context.work / BEST, where)
+    _note_run(study, context)
+    details = {**facts, "storage": where, "study": study.study_name, "original": dict(objective.original)}
+    search = Search(space, objective, config.settings(), evaluator, ledger)
+    return Made(search, {**details, "latency": None if timing is None else timing.setting})
+
+
+def checked_space(config: SearchStep, state: State, context: Context) -> Space:
+    """The space with scores that need no images, to see whether it can be searched at all.
+
+    Raises:
+        BudgetError: the budget cannot be reached.
+        PlanError: a `keep` pattern matches nothing, or nothing can be cut.
+    """
+    graph = _traced(config, state, context)
+    return _space(config, state, context, graph, score(graph, state.model, "l1"))[0]
+
+
+def _traced(config: SearchStep, state: State, context: Context) -> ChannelGraph:
+    """The network's channels; as in `prune`, what was once cut in its class stays in its class."""
+    graphs = (state.plan is None or state.plan.way == "graph") and relations_in(state.model) is None
+    ways = config.ways if graphs else ("class",)
+    return trace(state.model, context.example_input, ways=ways, approximate=config.approximate)
+
+
+def _scores(config: SearchStep, graph: ChannelGraph, model: nn.Module, context: Context) -> Scores:
+    """Scores of the criterion; those that look at images take training images."""
+    batches = context.source.train.batches(
+        config.batch_size, seed=config.seed, limit=config.num_batches * config.batch_size
+    )
+    return score(graph, model, config.criterion, options=config.options or None, batches=batches, seed=config.seed)
+
+
+def _space(
+    config: SearchStep, state: State, context: Context, graph: ChannelGraph, scores: Scores
+) -> tuple[Space, Timing | None]:
+    budget = config.budget.limits() if config.budget is not None else {}
+    timer = Timer(budget, config.timing.threads, config.timing.batch, context.quiet or not context.primary)
+    timing = timer(graph, state.model, context.example_input)
+    space = search_space(
+        graph,
+        scores,
+        budget,
+        form=config.form,
+        round_to=config.round_to,
+        min_channels=config.min_channels,
+        min_ratio=config.min_ratio,
+        keep=config.keep,
+        latency=timing,
+        repair=config.objective != "pareto",
+    )
+    return space, timing
+
+
+def _digest(model: nn.Module) -> str:
+    """What two networks with the same weights have in common."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(named_tensors(model).items()):
+        digest.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
+    return digest.hexdigest()[:20]
+
+
+def _refuse_lost(ledger: Ledger, best: Path, where: str) -> None:
+    """Do not begin anew unasked where candidates have been evaluated already.
+
+    Raises:
+        ArtifactError: there is a best plan, but no candidate in the storage.
+    """
+    if best.exists() and not ledger.read().finished:
+        raise ArtifactError(
+            f"The storage of the search, {where}, has lost its candidates, of which {best} is the best plan so far. "
+            "Put a copy of the storage back, or remove that file to search anew."
+        )
+
+
+def _note_run(study: optuna.Study, context: Context) -> None:
+    """Tell workers which run this is."""
+    if context.primary and RUN not in study.user_attrs:
+        number = int(context.work.name.lstrip(".").partition("-")[0])
+        study.set_user_attr(RUN, {"folder": str(context.out.resolve()), "step": number})
