@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "demo": "Train, prune by several methods, fine-tune and export a small network on embedded data: "
     "under two minutes.",
     "run": "Carry out a recipe: from a trained or trainable network to a smaller one, measured.",
+    "report": "Write an offline HTML page of a run, or of several runs side by side.",
+    "search": "Evaluate candidates of a search beside the run that began it, until it is over.",
     "inspect": "Show a network's channel groups: who makes and reads them, what binds them, what pins them and why.",
     "prune": "Cut a network to a budget and save it, proven equal to the masked original.",
     "compress": "Cut a trained network to a budget and refit what is left by least squares: no labels, no training.",

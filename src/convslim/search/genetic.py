@@ -4,7 +4,8 @@ So every process that knows the finished generations makes the same next one, an
 gives the same candidates with one worker or with many, unbroken or resumed.
 
 Operators: tournament or top-ten selection from the survivors (the best ``population`` of all so far), uniform
-crossover, Gaussian mutation of each gene with probability ``mutation``. A child whose plan is known mutates again.
+crossover, Gaussian mutation of each gene with probability ``mutation``. A child whose plan is known mutates again, and
+gives way to a random genome if that does not help.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from convslim.search.ranking import ranked
 from convslim.search.settings import TOP, SearchSettings
 from convslim.search.space import Genome, Space
 
-ATTEMPTS: Final = 24
-"""How often a draft is drawn again, or mutated again, for a plan that is new."""
+ATTEMPTS: Final = 16
+"""How often a child is mutated, and after that drawn, for a plan that is new."""
 
 Forecast = Callable[[Ints], float]
 """The fitness to be expected of kept counts."""
@@ -118,16 +119,17 @@ class _Breeder:
     generator: np.random.Generator
 
     def child(self, known: set[str]) -> Draft | None:
-        """A child whose plan is not known; None if none was found."""
+        """A child whose plan is not known; a random genome where mutations find none, and None where that fails too."""
         first, second = self._parent(), self._parent()
         mask = self.generator.random(len(self.space.genes)) < 0.5
         genome = self._mutated(np.where(mask, self._genome(first), self._genome(second)))
         parents = (first.name,) if first is second else (first.name, second.name)
-        for _ in range(ATTEMPTS):
+        for attempt in range(2 * ATTEMPTS):
             counts = self.space.decode(genome)
             if self.space.key(counts) not in known:
-                return Draft(genome, counts, parents)
-            genome = self._mutated(genome, at_least_one=True)
+                return Draft(genome, counts, parents if attempt < ATTEMPTS else ())
+            mutates = attempt < ATTEMPTS - 1
+            genome = self._mutated(genome, at_least_one=True) if mutates else self.space.random(self.generator)
         return None
 
     def _parent(self) -> Candidate:

@@ -39,12 +39,13 @@ TROUBLES: Final = (
 """What comes out of Optuna where a storage is damaged, locked or gone."""
 
 
-def open_storage(spec: str | Path, *, lock_timeout: float = LOCK_TIMEOUT) -> BaseStorage:
+def open_storage(spec: str | Path, *, make: bool = True, lock_timeout: float = LOCK_TIMEOUT) -> BaseStorage:
     """Open a storage, or make it.
 
     Args:
         spec: A path ending in ``.db`` (SQLite) or ``.journal`` (journal file), or a URL such as
             ``postgresql://user@host/name``.
+        make: False refuses a file that does not exist.
         lock_timeout: Seconds to wait for a locked SQLite file.
 
     Raises:
@@ -52,6 +53,8 @@ def open_storage(spec: str | Path, *, lock_timeout: float = LOCK_TIMEOUT) -> Bas
     """
     text = str(spec)
     path = Path(text.removeprefix("sqlite:///"))
+    if not make and not (path.exists() or "://" in str(path)):
+        raise ArtifactError(f"There is no file {path}. Start the search first; a finished one needs no workers.")
     with told_of_storage(text):
         if text.startswith("sqlite:///") or ("://" not in text and path.suffix in SQLITE_SUFFIXES):
             return _sqlite(path, lock_timeout)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,12 +91,6 @@ def find_study(storage: BaseStorage, name: str, where: str) -> optuna.Study:
         )
     with told_of_storage(where), _silent():
         return optuna.load_study(study_name=name, storage=storage)
-
-
-def is_file(spec: str) -> Path | None:
-    """The file of a storage; None for a server."""
-    text = spec.removeprefix("sqlite:///")
-    return None if "://" in text else Path(text)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def run_search(config: SearchStep, state: State, context: Context) -> Outcome:
     made = set_up(config, state, context)
     space, best = made.search.space, context.work / BEST
     try:
-        with _shown(space, best, quiet=context.quiet or not context.primary) as watch:
+        with shown(space, best, quiet=context.quiet or not context.primary) as watch:
             result = made.search.work(watch)
     except ArtifactError as error:
         kept = f" The best plan so far is kept in {best}." if best.exists() else ""
@@ -142,24 +142,24 @@ def _fold_(
 
 
 @contextmanager
-def _shown(space: Space, best: Path, *, quiet: bool) -> Iterator[Watch]:
-    """Show the best candidate so far beside a bar, and keep its plan in a file."""
-    shown, kept = 0, ""
+def shown(space: Space, best: Path | None, *, quiet: bool) -> Iterator[Watch]:
+    """Show the best candidate so far beside a bar, and keep its plan in a file, if one is given."""
+    steps, kept = 0, ""
     with ExitStack() as stack:
         advance: Advance | None = None
 
         def watch(standing: Standing) -> None:
-            nonlocal advance, shown, kept
+            nonlocal advance, steps, kept
             if advance is None:
                 advance = stack.enter_context(progress("search", standing.total, quiet=quiet))
             found = standing.best
-            if found is not None and found.key != kept:
+            if best is not None and found is not None and found.key != kept:
                 kept = found.key
                 space.plan(space.counts(found.widths)).save(best)
             note = "" if found is None else f"generation {standing.generation}, best {100 * found.accuracy:.2f} %"
-            for _ in range(standing.finished - shown):
+            for _ in range(standing.finished - steps):
                 advance(note)
-            shown = standing.finished
+            steps = standing.finished
 
         yield watch
 

@@ -1,0 +1,101 @@
+"""Several processes on one search, one of them killed: the result of one process, and nothing evaluated for nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from tests.search.landscape import Landscape, search, space
+from tests.search.test_run import SMALL, facts
+
+from convslim.search.lease import BEAT, WORKER, Watchman, is_gone, this_worker
+from convslim.search.ledger import PLACE
+
+ROOT = Path(__file__).parents[2]
+SPACE = space()
+
+
+def started(storage: Path, seconds: float, file: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.search.landscape_worker", str(storage), str(seconds), str(file)]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+def test_three_processes_and_one_is_killed(tmp_path: Path):
+    storage = tmp_path / "search.db"
+    search(storage, Landscape(), SMALL, searched=SPACE)  # makes the study, so that all find it
+    victim = started(storage, 60, tmp_path / "victim")
+    while not (tmp_path / "victim").exists():
+        time.sleep(0.05)
+        assert victim.poll() is None
+    others = [started(storage, 0.05, tmp_path / f"worker{number}") for number in range(2)]
+    while not any((tmp_path / f"worker{number}").exists() for number in range(2)):
+        time.sleep(0.05)
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    assert [other.wait(timeout=120) for other in others] == [0, 0]
+    looked = Landscape()
+    result = search(storage, looked, SMALL, searched=SPACE).work()
+    alone = search(tmp_path / "alone.journal", Landscape(), SMALL, searched=SPACE).work()
+    assert looked.seen == []
+    assert facts(result) == facts(alone)
+    evaluated = [int((tmp_path / f"worker{number}").read_text()) for number in range(2)]
+    assert sum(evaluated) == result.num_evaluated == 18  # the victim's candidate is one of them
+
+
+def test_a_process_that_ended_is_gone_and_this_one_is_not():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert is_gone({**this_worker(), "pid": ended.pid})
+    assert not is_gone(this_worker())
+    assert not is_gone({**this_worker(), "host": "elsewhere", "pid": ended.pid})
+    assert this_worker()["pid"] == os.getpid()
+
+
+def running(worker: dict[str, object], beat: int) -> optuna.trial.FrozenTrial:
+    trial = optuna.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: worker, BEAT: beat, PLACE: {}})
+    trial.number = 3
+    return trial
+
+
+def test_without_heartbeats_a_trial_of_another_machine_is_left_behind(monkeypatch: pytest.MonkeyPatch):
+    now = [0.0]
+    monkeypatch.setattr("convslim.search.lease.time.monotonic", lambda: now[0])
+    watchman, elsewhere = Watchman(grace=60), {**this_worker(), "host": "elsewhere"}
+    assert not watchman.left_behind(running(elsewhere, 1))
+    now[0] = 50
+    assert not watchman.left_behind(running(elsewhere, 2))  # it lives
+    now[0] = 105
+    assert not watchman.left_behind(running(elsewhere, 2))
+    now[0] = 111
+    assert watchman.left_behind(running(elsewhere, 2))
+
+
+def test_heartbeats_are_written_while_a_candidate_is_evaluated(tmp_path: Path):
+    made = search(tmp_path / "a.journal", Landscape(sleep=0.1), SMALL, searched=SPACE, interval=0.02)
+    made._drafts[1] = []  # the first generation is enough
+    made.work()
+    trials = made.ledger.study.get_trials(deepcopy=False)
+    assert all(trial.user_attrs[BEAT] >= 1 for trial in trials)
+    assert all(trial.user_attrs[WORKER] == this_worker() for trial in trials)
+
+
+def test_what_a_worker_writes_too_late_is_left_out(tmp_path: Path):
+    """A worker that was taken for dead finishes after another one took its slot over."""
+    storage = tmp_path / "a.journal"
+    first = search(storage, Landscape(), SMALL, searched=SPACE)
+    book = first.ledger.read()
+    first.ledger.open(0, 0, first._draft(book, 0, 0))
+    slow = first.ledger.take()
+    assert slow is not None
+    first.ledger.drop(slow.number)
+    result = search(storage, Landscape(), SMALL, searched=SPACE).work()
+    first.ledger.finish(slow, {"key": "late"}, [1.0])
+    again = search(storage, Landscape(), SMALL, searched=SPACE).work()
+    assert facts(again) == facts(result)
