@@ -14,6 +14,8 @@ from convslim.cli.methods import MethodWords, recipe_of_method
 from convslim.pipeline import Recipe, load_recipe
 from convslim.pipeline import run as run_recipe
 from convslim.report import RunRecord, run_table
+from convslim.report.run_files import read_run
+from convslim.report.write import PAGE, write_page
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the final tables, no progress.")]
 
@@ -103,5 +105,6 @@ def run_in(
     if os.environ.get("RANK", "0") != "0":
         return record  # under torchrun the first process speaks for all
     out().print(run_table(record))
-    say(f"Record: {folder / 'record.json'}   network: {folder / 'model'}")
+    page = write_page(read_run(folder), folder / PAGE)
+    say(f"Record: {folder / 'record.json'}   network: {folder / 'model'}   report: {page}")
     return record

@@ -4,7 +4,7 @@
     steps/02-train/          a finished step: result.json, model/ if the network changed, metrics.jsonl;
                              gfr.json if the network has relation modules; uncut/ if a changed network was cut
     steps/.02-train/         the step in work, with its training checkpoint
-    record.json  model/      the record and the network of the whole run
+    record.json  model/      the record and the network of the whole run; report.html, written by the command line
 
 A finished step appears by one rename, so a run can be killed at any moment.
 """
@@ -26,6 +26,7 @@ from convslim.errors import ArtifactError, RecipeError
 from convslim.files import replace_text
 from convslim.pipeline.state import Outcome, State
 from convslim.report import StepRecord
+from convslim.report.write import PAGE
 from convslim.sparsity import Relations, insert_relations_, relations_in
 from convslim.surgery.artifact import load, save
 from convslim.surgery.plan import PruningPlan
@@ -162,7 +163,7 @@ class RunFolder:
         """Remove what an earlier run left, and nothing else."""
         for name in (STEPS, MODEL):
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for file in [self.path / RECORD, self.path / RECIPE, *self.path.glob("*.onnx")]:
+        for file in [self.path / RECORD, self.path / RECIPE, self.path / PAGE, *self.path.glob("*.onnx")]:
             file.unlink(missing_ok=True)
 
     @staticmethod

@@ -45,7 +45,7 @@ def graph_page(record: GraphRecord) -> str:
     """
     return Template(_asset("graph_page.html")).substitute(
         model=escape(record.model),
-        style=_asset("graph_page.css"),
+        style=_asset("page.css") + _asset("graph_page.css"),
         script=_asset("graph_page.js"),
         headline=headline(record),
         legend=_legend(record),

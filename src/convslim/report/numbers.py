@@ -37,3 +37,12 @@ def counted(count: int, noun: str) -> str:
     ('1 group', '1,200 channels')
     """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def byte_text(count: int) -> str:
+    """A size of a file.
+
+    >>> byte_text(124_462), byte_text(3_500_000), byte_text(12)
+    ('124 kB', '3.50 MB', '12 bytes')
+    """
+    return f"{magnitude(count)}B" if count >= 1000 else f"{count} bytes"

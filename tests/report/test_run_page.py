@@ -1,0 +1,187 @@
+"""The page of a run: everything that its record holds is shown, nothing is taken as markup, no network is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.report.run_samples import EVIL, detection, epochs, everything, record, step, write
+from typer.testing import CliRunner
+
+from convslim.cli import app
+from convslim.errors import ArtifactError
+from convslim.pipeline import parse_recipe
+from convslim.report.run_files import read_run, read_runs
+from convslim.report.run_page import SECTIONS, run_page
+from convslim.report.sections.origin import recipe_text
+
+VOID = {"meta", "link", "br", "input", "wbr", "path", "rect", "circle", "polygon"}
+
+
+class Outline(HTMLParser):
+    """Elements that stand open, texts, and attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.names: set[str] = set()
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.names |= {tag, *found}
+        self.ids += [value for key, value in attrs if key == "id" and value]
+        self.targets += [value for key, value in attrs if key in ("href", "src") and value]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def outline(text: str) -> Outline:
+    found = Outline()
+    found.feed(text)
+    return found
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    return run_page(read_run(write(tmp_path / "run", record())))
+
+
+def test_every_section_is_there(page: str):
+    names = {make.__name__ for make in SECTIONS} - {"classes"}
+    assert names <= set(re.findall(r'<section id="(\w+)"', page))
+    assert "classes" not in names & set(re.findall(r'<section id="(\w+)"', page))
+
+
+def test_elements_close_ids_are_unique_and_links_lead_somewhere(page: str):
+    found = outline(page)
+    assert found.open == []
+    assert len(found.ids) == len(set(found.ids))
+    assert [target for target in found.targets if target != "data:," and target[1:] not in found.ids] == []
+
+
+def test_nothing_from_outside_is_markup(page: str, tmp_path: Path):
+    assert EVIL not in page
+    assert not {"img", "onerror"} & outline(page).names
+    assert "A </script> CPU" not in page
+    other = run_page(read_run(write(tmp_path / "other", record(steps=detection()))))
+    assert not {"img", "onerror"} & outline(other).names
+
+
+def test_data_of_the_page_is_the_record(page: str):
+    data = re.search(r'<script type="application/json" id="record">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    assert json.loads(data[1])["name"] == EVIL
+
+
+def test_headline_says_before_after_and_spread(page: str):
+    head = re.sub(r"<[^>]+>", "", page[page.index("<dl") : page.index("</dl>")]).replace("\u00a0", " ")
+    for words in ("95.00 % → 92.00 %", "−3.00 points", "100 k → 40.0 k", "40.0 % of it", "2 ms → ", "× as fast"):
+        assert words in head
+    assert "85.00–95.89 %" in head  # Wilson's interval of 92 of 100
+
+
+def test_shapes_that_stand_for_numbers(page: str):
+    text = page.replace("\u00a0", " ")
+    assert "36 of 74 channels stayed" not in text
+    assert "38 of 74 channels stayed" in text
+    assert "threshold" in text
+    assert "12 candidates in 3 generations, 9 of them evaluated" in text
+    assert "given up early" in text
+    assert "22.0 (lowest)" in text
+    assert "exact" in text
+    assert "Asked for: 1 ms; expected of the plan: 0.9 ms; measured, and kept." in text
+    assert "1.0e-07 of the largest value" in text
+    assert "pip install torch==2.13.0\n" in text
+
+
+def test_detectors_are_shown_by_average_precision(tmp_path: Path):
+    text = run_page(read_run(write(tmp_path / "run", record(steps=detection())))).replace("\u00a0", " ")
+    assert "mAP against cost" in text
+    assert "−5.00" in text  # points of the class
+    assert "Precision and recall, step 2 finetune" in text
+    assert "with 95 % intervals" not in text  # none is known of it
+
+
+@pytest.mark.parametrize("steps", [[], [step("train", 100_000)], [step("evaluate", 100_000, 100)]])
+def test_runs_that_only_began(steps: list[dict[str, object]], tmp_path: Path):
+    data = {**record(name="begun", steps=steps), "base_macs": 100_000}
+    data["recipe"]["steps"] = [{"train": {}}, {"prune": {}}]
+    text = run_page(read_run(write(tmp_path / "run", data, cut=False)))
+    assert f"unfinished: {len(steps)} of 2 steps" in text
+    assert outline(text).open == []
+
+
+def test_one_epoch_is_a_point(tmp_path: Path):
+    data = record(name="short", steps=[step("train", 100_000, 50, details={"epochs": epochs(1)})])
+    assert "over 1 epochs" in run_page(read_run(write(tmp_path / "run", data, cut=False)))
+
+
+def test_the_recipe_can_be_run_again(tmp_path: Path):
+    data = {"name": "n", "model": {"spec": "digits_cnn"}, "data": {"spec": "digits"}, "steps": ["evaluate", "export"]}
+    recipe = parse_recipe(data)
+    run = read_run(write(tmp_path / "run", {**record(), "recipe": recipe.to_data()}))
+    assert parse_recipe(yaml.safe_load(recipe_text(run.record))) == recipe
+
+
+def test_reports_need_no_torch(tmp_path: Path):
+    write(tmp_path / "a", record("a"))
+    write(tmp_path / "b", record("b"))
+    code = (
+        "import sys; from convslim.cli import app\n"
+        "for words in (['report', 'a'], ['report', 'a', 'b', '--out', 'both.html']):\n"
+        "    app(words, standalone_mode=False)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Report:", "a/report.html", "Report:", "both.html", "False"]
+    assert "2 runs side by side" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_comparison_has_all_runs(tmp_path: Path):
+    folders = [write(tmp_path / name / "run", record("same", everything())) for name in ("x", "y")]
+    folders.append(write(tmp_path / "z", record("other", detection())))
+    result = CliRunner().invoke(app, ["report", *map(str, folders), "--out", str(tmp_path / "c.html")])
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "c.html").read_text(encoding="utf-8")
+    found = outline(text)
+    assert found.open == []
+    assert not {"img", "onerror"} & found.names
+    assert "x/run, y/run, other" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "record.json").write_text("{"), "Cannot read the run record"),
+        (lambda folder: (folder / "record.json").unlink(), "No step of the run"),
+        (lambda folder: (folder / "model" / "plan.json").write_text("[]"), "is damaged"),
+        (lambda folder: [(folder / name).unlink() for name in ("record.json", "recipe.json")], "Give the record.json"),
+    ],
+)
+def test_what_cannot_be_read_is_named(damage, message: str, tmp_path: Path):
+    folder = write(tmp_path / "run", record())
+    damage(folder)
+    with pytest.raises(ArtifactError, match=message):
+        read_run(folder)
+
+
+def test_a_run_is_given_once(tmp_path: Path):
+    folder = write(tmp_path / "run", record())
+    with pytest.raises(ArtifactError, match="given twice"):
+        read_runs([folder, folder / "record.json"])
