@@ -15,6 +15,8 @@ from convslim.cli.run import Quiet, run_in
 from convslim.pipeline import Recipe, load_recipe, parse_recipe
 from convslim.pipeline import run as run_recipe
 from convslim.report import RunRecord, StepRecord
+from convslim.report.run_files import read_runs
+from convslim.report.write import COMPARISON, write_comparison
 
 CUT_BY: Final = "steps.prune.criterion="
 METHODS: Final[dict[str, tuple[str, list[str]]]] = {
@@ -53,6 +55,8 @@ def demo(
             say(f"[{number}/{len(METHODS)}] {name}")
     if os.environ.get("RANK", "0") == "0":
         out().print(methods_table(first.steps[0], records))
+        folders = [out_dir, *(out_dir / "methods" / name for name in METHODS)]
+        say(f"Side by side: {write_comparison(read_runs(folders), out_dir / COMPARISON)}")
 
 
 def _from_trained(recipe: Recipe, weights: Path) -> Recipe:
