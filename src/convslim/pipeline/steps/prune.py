@@ -19,7 +19,6 @@ from convslim.data.source import SplitBatches
 from convslim.errors import PlanError, nearest
 from convslim.measure.cost import cost
 from convslim.measure.distribution import kept_and_removed
-from convslim.measure.distribution import kept_and_removed
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.steps.budget import TimedBudget, TimingConfig
 from convslim.pipeline.steps.gfr import GFR, Subject, gfr_options, plan_without_relations, related, without_relations
@@ -117,7 +116,6 @@ def run_prune(config: PruneStep, state: State, context: Context) -> Outcome:
         "params_before": solution.original_params,
         "schedule_start": start,
         "threshold": solution.threshold,
-        "scores": kept_and_removed(scores.values, solution.plan.kept),
         "scores": kept_and_removed(scores.values, solution.plan.kept),
         "latency": None if solution.latency is None else solution.latency.to_data(),
         "channels": {name: [len(kept), solution.plan.channels[name]] for name, kept in solution.plan.kept.items()},
