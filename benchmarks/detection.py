@@ -1,0 +1,123 @@
+"""Method joint on the detector: BCCD, dense, sparse, cut by 30 and 50 % of the MACs, as int8 files; random and uniform.
+
+    CONVSLIM_DATA=/data python benchmarks/detection.py run build/detection   # an hour of one core; goes on if killed
+    python benchmarks/detection.py table build/detection                     # what is there so far
+
+Networks, sizes and epochs are those of the recipe `bccd-yolov3-joint`. The dense network is trained once, and trained
+sparsely once. All cuts are of that one sparse network and have the same tuning and the same quantization training:
+`joint` by |γ| over all layers, `uniform` by |γ| with the same share of every layer, `random` by chance over all layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from convslim.pipeline import load_recipe, parse_recipe, run
+from convslim.report import LatencyRecord, RunRecord, StepRecord
+
+RECIPE = "bccd-yolov3-joint"
+LEFT = (0.7, 0.5)
+CUTS: dict[str, dict[str, Any]] = {
+    "joint": {},
+    "random": {"criterion": "random", "options": {}, "order": "at-once"},
+    "uniform": {"allocation": "uniform", "order": "at-once"},
+}
+FINISH = [{"export": {"latency": None}}, {"bench": {}}]
+
+
+def steps() -> dict[str, dict[str, Any]]:
+    """The recipe's steps by kind."""
+    return {kind: config for step in load_recipe(RECIPE).to_data()["steps"] for kind, config in step.items()}
+
+
+def carry_out(name: str, parts: list[dict[str, Any]], weights: Path | None, out: Path) -> RunRecord:
+    """Run some steps from some weights, or go on with them."""
+    data = load_recipe(RECIPE).to_data()
+    model = {**data["model"], "weights": None if weights is None else str(weights)}
+    recipe = parse_recipe({**data, "name": f"bccd-{name}", "model": model, "steps": parts})
+    record = run(recipe, out / name, resume=True, quiet=True)
+    print(name, *(f"{step.kind} {step.measured:.4f}" for step in record.steps if step.measured is not None), flush=True)
+    return record
+
+
+def weights_of(out: Path, name: str) -> Path:
+    """The network that a run left."""
+    return out / name / "model" / "model.safetensors"
+
+
+def measure(out: Path) -> None:
+    """All runs, those that are finished only read."""
+    step = steps()
+    carry_out("dense", [{"train": step["train"]}], None, out)
+    carry_out("sparse", [{"sparsify": step["sparsify"]}], weights_of(out, "dense"), out)
+    for name, changes in CUTS.items():
+        for left in LEFT:
+            prune = {**step["prune"], "budget": {"macs": left}, **changes}
+            tuned = [{kind: step[kind]} for kind in ("recalibrate", "finetune", "quantize")]
+            carry_out(f"{name}-{left}", [{"prune": prune}, *tuned, *FINISH], weights_of(out, "sparse"), out)
+    quantized = [{"evaluate": {}}, {"quantize": step["quantize"]}, *FINISH]
+    carry_out("dense-int8", quantized, weights_of(out, "dense"), out)
+
+
+def by_kind(record: RunRecord, kind: str) -> StepRecord | None:
+    """The step of a kind, where a run has it."""
+    return next((step for step in record.steps if step.kind == kind), None)
+
+
+def percent(value: float | None) -> str:
+    """A share in words."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def row(name: str, record: RunRecord, base: RunRecord) -> str:
+    """One line of the table."""
+    float_step = by_kind(record, "finetune") or by_kind(record, "evaluate") or by_kind(record, "sparsify")
+    cut, mixed, bench = (by_kind(record, kind) for kind in ("prune", "quantize", "bench"))
+    if float_step is None:
+        return ""
+    files = {each.name: each for each in bench.latency} if bench else {}
+    cells = [
+        f"{float_step.macs / base.base_macs:.3f}",
+        f"{float_step.params / base.base_params:.3f}",
+        percent(cut.measured if cut else None),
+        percent(float_step.measured),
+        percent(mixed.details["simulation"]["value"] if mixed else None),
+        percent(mixed.measured if mixed else None),
+        milliseconds(files.get("model.onnx")),
+        milliseconds(files.get("model-int8.onnx")),
+    ]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def milliseconds(latency: LatencyRecord | None) -> str:
+    """A median in words."""
+    return "–" if latency is None else f"{latency.median_ms:.2f}"
+
+
+def table(out: Path) -> None:
+    """Print what has been measured."""
+    base = RunRecord.load(out / "dense" / "record.json")
+    print("| network | MACs | parameters | mAP cut | mAP tuned | mAP simulated int8 | mAP int8 file | ms | ms int8 |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    names = ["dense-int8", "sparse", *(f"{name}-{left}" for left in LEFT for name in CUTS)]
+    for name in names:
+        file = out / name / "record.json"
+        if file.exists():
+            print(row(name.removesuffix("-int8"), RunRecord.load(file), base))
+
+
+def main() -> None:
+    """Measure, or print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    if options.what == "run":
+        measure(options.out)
+    table(options.out)
+
+
+if __name__ == "__main__":
+    main()
