@@ -47,5 +47,5 @@ def complete(words: str, number: int) -> list[str]:
 
 
 def test_commands_and_options_are_completed():
-    assert complete("convslim in", 1) == ["inspect"]
+    assert complete("convslim ins", 1) == ["inspect"]
     assert complete("convslim recipes --h", 2) == ["--help"]

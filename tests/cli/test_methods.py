@@ -40,7 +40,7 @@ def test_a_method_runs_and_resumes(tmp_path: Path):
         (WORDS[:4], 2, "--budget"),
         (("demo", *WORDS), 2, "Give a recipe"),
         (("demo", "--epochs", "3"), 2, "Give a recipe"),
-        (("demo", "--print"), 2, "Give a recipe"),
+        (("demo", "--print"), 2, "--print belongs to --method"),
         ((), 2, "Give a recipe"),
     ],
 )

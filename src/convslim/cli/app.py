@@ -18,6 +18,7 @@ from convslim.errors import ConvslimError
 COMMANDS: Final = {
     "demo": "Train, prune by several methods, fine-tune and export a small network on embedded data: "
     "under two minutes.",
+    "init": "Write a commented recipe for a network and data, after looking at both.",
     "run": "Carry out a recipe: from a trained or trainable network to a smaller one, measured.",
     "report": "Write an offline HTML page of a run, or of several runs side by side.",
     "search": "Evaluate candidates of a search beside the run that began it, until it is over.",
@@ -27,6 +28,7 @@ COMMANDS: Final = {
     "export": "Write an ONNX file with dynamic batch, and compare what ONNX Runtime computes with PyTorch.",
     "bench": "Measure latency: several files and networks in turn, so that noise hits all alike.",
     "recipes": "List the recipes and methods that convslim brings along, or print one to start your own from.",
+    "doctor": "Check the installation: packages, a cut with its proof, an export, the machine, and optional parts.",
 }
 """Name → first line of the help. The function of this name stands in the module of this name."""
 

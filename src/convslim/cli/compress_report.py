@@ -11,10 +11,10 @@ from typing import Any
 from convslim.channels.program.assemble import is_program
 from convslim.cli.budget import change
 from convslim.cli.calibration import Calibration
-from convslim.cli.memory import peak_memory
 from convslim.cli.promise import promise_line
 from convslim.compress import Compression
 from convslim.measure.interval import wilson
+from convslim.measure.machine import peak_memory
 from convslim.measure.parity import Parity
 from convslim.report import counted
 from convslim.report.record import Machine, versions

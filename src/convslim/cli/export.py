@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ def export(
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX opset.")] = 18,
+    as_json: Annotated[bool, typer.Option("--json", help="What was written, as JSON on standard output.")] = False,
 ) -> None:
     """Write an ONNX file with dynamic batch, and compare what ONNX Runtime computes with PyTorch.
 
@@ -43,6 +45,9 @@ def export(
     else:
         network, example = build(model, option or [], weights), example_input(model, shape)
     report = export_onnx(network, example, out_file, opset=opset)
+    if as_json:
+        say(json.dumps({**asdict(report), "path": str(report.path)}, indent=1))
+        return
     say(
         f"{report.path}: {report.bytes:,} bytes, opset {report.opset}; ONNX Runtime agrees with PyTorch to "
         f"{report.max_error:.1e} at batch {' and '.join(map(str, report.batch_sizes))}."

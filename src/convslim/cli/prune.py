@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from convslim.allocate import solve
+from convslim.allocate import Allocation, solve
+from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
 from convslim.cli.budget import change, parse_budget
 from convslim.cli.console import say
@@ -15,6 +19,7 @@ from convslim.cli.network import build, example_input, parse_options
 from convslim.cli.promise import promise_line
 from convslim.criteria import score
 from convslim.pipeline.timer import Timer
+from convslim.surgery import Certificate
 from convslim.surgery.artifact import save
 from convslim.surgery.remove import carry_out
 
@@ -40,6 +45,7 @@ def prune(
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="What was done, as JSON on standard output.")] = False,
 ) -> None:
     """Cut a network to a budget and save it, proven equal to the masked original.
 
@@ -78,14 +84,23 @@ def prune(
         "latency": promised,
     }
     save(removal.model, out_dir, plan=solution.plan, record=record)
-    for text in (*graph.notes, *solution.notes):
-        say(f"note: {text}")
-    say(f"Way        {graph.way}: {graph.way_reason}")
-    if not removal.certificate.exact:
-        number = removal.certificate.num_approximate
-        say(f"Normalized {number} groups lost channels that others are normalized with; --exact leaves them whole")
-    say(f"MACs       {change(solution.original_macs, solution.macs)}")
-    say(f"parameters {change(solution.original_params, solution.params)}")
-    if promised is not None:
-        say(promise_line(promised))
+    if as_json:
+        notes = [*graph.notes, *solution.notes]
+        say(json.dumps({**record, "way": graph.way, "notes": notes, "proof": asdict(removal.certificate)}, indent=1))
+        return
+    for text in _lines(graph, solution, removal.certificate):
+        say(text)
     say(f"Verified and saved in {out_dir}")
+
+
+def _lines(graph: ChannelGraph, solution: Allocation, certificate: Certificate) -> Iterator[str]:
+    """What was done, for people."""
+    yield from (f"note: {text}" for text in (*graph.notes, *solution.notes))
+    yield f"Way        {graph.way}: {graph.way_reason}"
+    if not certificate.exact:
+        number = certificate.num_approximate
+        yield f"Normalized {number} groups lost channels that others are normalized with; --exact leaves them whole"
+    yield f"MACs       {change(solution.original_macs, solution.macs)}"
+    yield f"parameters {change(solution.original_params, solution.params)}"
+    if solution.latency is not None:
+        yield promise_line(solution.latency.to_data())

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from convslim.cli.console import note, out, say, step_line
+from convslim.cli.dry_run import dry_run
 from convslim.cli.methods import MethodWords, recipe_of_method
 from convslim.pipeline import Recipe, load_recipe
 from convslim.pipeline import run as run_recipe
@@ -43,7 +44,13 @@ def run(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="For --method: epochs of fine-tuning.")] = None,
     print_only: Annotated[bool, typer.Option("--print", help="For --method: print the recipe, run nothing.")] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what the run will take, and stop.")
+    ] = False,
     quiet: Quiet = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The record as JSON on standard output; no progress.")
+    ] = False,
 ) -> None:
     """Carry out a recipe: from a trained or trainable network to a smaller one, measured.
 
@@ -52,6 +59,8 @@ def run(
       convslim run cifar10-resnet56-slim --out runs/r56
 
       convslim run my.yaml --set steps.prune.budget.macs=0.4 --set seed=1
+
+      convslim run my.yaml --out runs/mine --dry-run
 
       convslim run my.yaml --out runs/mine --resume
 
@@ -62,18 +71,29 @@ def run(
     if resume and overwrite:
         raise typer.BadParameter("--resume goes on, --overwrite starts again: give one of them.")
     words = MethodWords(method, model, data, budget or [], weights, option or [], train, epochs)
-    if (recipe is None) == (method is None) or (recipe is not None and (words.given() or print_only)):
+    loaded, named, text = _asked_for(recipe, words, assignments or [])
+    if print_only:
+        if text is None:
+            raise typer.BadParameter("--print belongs to --method; convslim recipes NAME prints a recipe.")
+        say(text.rstrip())
+        return
+    folder = out_dir or Path("runs") / loaded.name
+    if dry:
+        dry_run(loaded, folder, as_json=as_json, quiet=quiet)
+        return
+    quiet = quiet or as_json
+    again = {"resume": resume, "overwrite": overwrite}
+    run_in(loaded, named, folder, **again, quiet=quiet, assignments=assignments or [], as_json=as_json)
+
+
+def _asked_for(recipe: str | None, words: MethodWords, assignments: list[str]) -> tuple[Recipe, list[str], str | None]:
+    """The recipe, the words that name it in a command, and its text where it was made of these words."""
+    if (recipe is None) == (words.method is None) or (recipe is not None and words.given()):
         raise typer.BadParameter("Give a recipe, or --method with --model, --data and --budget.")
     if recipe is not None:
-        loaded, named = load_recipe(recipe, assignments or ()), [recipe]
-    else:
-        loaded, text = recipe_of_method(words, assignments or [])
-        named = words.given()
-        if print_only:
-            say(text.rstrip())
-            return
-    folder = out_dir or Path("runs") / loaded.name
-    run_in(loaded, named, folder, resume=resume, overwrite=overwrite, quiet=quiet, assignments=assignments or [])
+        return load_recipe(recipe, assignments), [recipe], None
+    loaded, text = recipe_of_method(words, assignments)
+    return loaded, words.given(), text
 
 
 def run_in(
@@ -85,6 +105,7 @@ def run_in(
     overwrite: bool,
     quiet: bool,
     assignments: list[str] | None = None,
+    as_json: bool = False,
 ) -> RunRecord:
     """Carry a recipe out, with lines and tables for a person; `named` says in a command which recipe it is."""
     total = len(recipe.steps)
@@ -104,7 +125,10 @@ def run_in(
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") != "0":
         return record  # under torchrun the first process speaks for all
-    out().print(run_table(record))
     page = write_page(read_run(folder), folder / PAGE)
+    if as_json:
+        say(record.model_dump_json(indent=1))
+        return record
+    out().print(run_table(record))
     say(f"Record: {folder / 'record.json'}   network: {folder / 'model'}   report: {page}")
     return record

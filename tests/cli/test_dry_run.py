@@ -1,0 +1,75 @@
+"""`convslim run --dry-run` checks, times a few steps, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.test_cli import TINY, call
+
+from convslim.pipeline import parse_recipe
+from convslim.pipeline.estimate import estimate
+
+STEPS = [
+    {"train": {"epochs": 4, "batch_size": 64, "evaluate_every": 4}},
+    {"prune": {"criterion": "l1", "budget": {"macs": 0.5}}},
+    {"finetune": {"epochs": 4, "batch_size": 64, "evaluate_every": 4}},
+    "export",
+]
+
+
+def recipe(steps=STEPS):
+    return parse_recipe(
+        {"name": "r", "threads": 1, "model": {"spec": "digits_cnn"}, "data": {"spec": "digits"}, "steps": steps}
+    )
+
+
+def test_a_cut_halves_what_follows(tmp_path: Path):
+    found = estimate(recipe(), tmp_path / "run")
+    train, prune, finetune, export = (step.seconds for step in found.steps)
+    assert train is not None
+    assert prune is not None
+    assert finetune is not None
+    assert train > finetune > 0
+    assert finetune == pytest.approx(train / 2, rel=1e-6)
+    assert 0 < prune < train
+    assert export is None
+    assert found.unknown == ("export",)
+    assert found.seconds == pytest.approx(train + prune + finetune)
+    assert found.disk >= 4 * 60_346 * 4
+    assert found.memory is None or found.memory > 2**25
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_epochs_take_longer(tmp_path: Path):
+    longer = [{"train": {"epochs": 400, "batch_size": 64, "evaluate_every": 4}}]
+    short = estimate(recipe(STEPS[:1]), tmp_path).steps[0].seconds
+    long = estimate(recipe(longer), tmp_path).steps[0].seconds
+    assert short is not None
+    assert long is not None
+    assert long > 20 * short  # a hundred times, on a machine that is evenly busy
+
+
+def test_text_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    text = call("run", TINY, "--dry-run")
+    assert "nothing was written" in text
+    assert "[1/" in text
+    assert "are free for runs/" in text
+    data = json.loads(call("run", TINY, "--dry-run", "--json"))
+    assert data["seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("steps=[{prune: {criterion: l1, budget: {macs: 0.01}}}]", "Step 1 (prune)"),
+        ("model.weights=none.pt", "none.pt"),
+        ("data.spec=imagefolder:none", "none"),
+    ],
+)
+def test_what_the_run_would_meet_is_met(change: str, message: str, tmp_path: Path):
+    assert message in call("run", TINY, "--out", tmp_path / "run", "--dry-run", "--set", change, code=1)
+    assert not (tmp_path / "run").exists()
