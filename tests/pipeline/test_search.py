@@ -140,7 +140,7 @@ def test_no_test_image_gets_into_fitness(tmp_path: Path, criterion: str):
 
 @pytest.mark.parametrize("holdout", [None, 0.1])
 def test_images_that_count_are_not_those_of_the_statistics(holdout: float | None):
-    source = open_data("digits", **({} if holdout is None else {"holdout": holdout}))
+    source = open_data("digits") if holdout is None else open_data("digits", holdout=holdout)
     found = judging_images(source, num_images=100, num_batches=3, batch_size=64, seed=1)
     assert found.held_out == (holdout is not None)
     assert (len(found.images.images), len(found.images.calibration)) == (100, 3)

@@ -16,8 +16,8 @@ from convslim.search.evaluation import Evaluation
 from convslim.search.genetic import Draft
 from convslim.search.ledger import TABLE
 from convslim.search.result import SearchResult
-from convslim.search.run import Standing
 from convslim.search.settings import SearchSettings
+from convslim.search.standing import Standing
 from convslim.search.storage import open_storage
 from convslim.surgery.plan import PruningPlan
 

@@ -21,13 +21,12 @@ from convslim.pipeline.state import Context, State
 from convslim.pipeline.steps.search import BEST, SearchStep
 from convslim.pipeline.steps.search_images import Judging, judging_images
 from convslim.pipeline.timer import Timer
+from convslim.search.begin import begin
 from convslim.search.evaluation_choice import build_evaluator
 from convslim.search.ledger import Ledger
 from convslim.search.objective import Objective
 from convslim.search.run import Search
 from convslim.search.space import Space, search_space
-from convslim.search.storage import open_storage
-from convslim.search.study import identity, open_study, study_name
 from convslim.sparsity import relations_in
 
 STORAGE = "search.db"
@@ -91,14 +90,20 @@ def set_up(config: SearchStep, state: State, context: Context) -> Made:
         "evaluator_reason": evaluator.reason,
     }
     extra = {key: facts[key] for key in ("images", "calibration_images", "precision")}
-    found = identity(space, config.settings(), objective, {**extra, "weights": _digest(state.model)})
     where = str(context.work / STORAGE) if config.storage is None else expand(config.storage, "search.storage")
-    study = open_study(open_storage(where), config.study or study_name(found), found, objective.num_values, where)
-    ledger = Ledger(study, space, where)
-    _refuse_lost(ledger, context.work / BEST, where)
+    search = begin(
+        space,
+        evaluator,
+        config.settings(),
+        where,
+        objective=objective,
+        study=config.study,
+        extra={**extra, "weights": _digest(state.model)},
+    )
+    _refuse_lost(search.ledger, context.work / BEST, where)
+    study = search.ledger.study
     _note_run(study, context)
     details = {**facts, "storage": where, "study": study.study_name, "original": dict(objective.original)}
-    search = Search(space, objective, config.settings(), evaluator, ledger)
     return Made(search, {**details, "latency": None if timing is None else timing.setting})
 
 
