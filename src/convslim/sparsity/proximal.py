@@ -1,4 +1,4 @@
-"""L1 penalty through its proximal operator."""
+"""A sparsity penalty through its proximal operator."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from convslim.sparsity.penalty import Parameters
+from convslim.sparsity.shapes import L1, Shape
 from convslim.sparsity.subgradient import Subgradient
 
 
 @dataclass(frozen=True)
 class Proximal:
-    """R(γ) = Σ_c λ_c·|γ_c|, applied as soft threshold after each step: γ ← sign(γ)·max(|γ| − η·λ, 0).
+    """R(γ) = Σ_c λ_c·r(|γ_c|), applied after each step: γ ← argmin_x ½(x − γ)² + η·λ·r(|x|).
 
-    Scales reach zero exactly. η is the learning rate of the step.
+    Scales reach zero exactly. η is the learning rate of the step. For r = L1 it is the soft threshold
+    sign(γ)·max(|γ| − η·λ, 0).
 
     Args:
         strengths: parameter name → λ of each entry, shaped like the parameter; 0 leaves an entry alone.
+        shape: r.
 
     References:
         Parikh and Boyd, "Proximal Algorithms", Foundations and Trends in Optimization 2014, section 4.2
@@ -27,18 +30,20 @@ class Proximal:
     """
 
     strengths: Mapping[str, Tensor]
+    shape: Shape = L1
 
     def value(self, parameters: Parameters) -> float:
-        """Σ λ_c·|γ_c| over all penalized parameters."""
-        return Subgradient(self.strengths).value(parameters)
+        """Σ λ_c·r(|γ_c|) over all penalized parameters."""
+        return Subgradient(self.strengths, self.shape).value(parameters)
 
     def apply_gradient_(self, parameters: Parameters) -> None:
-        """Nothing: the threshold after the step carries the penalty."""
+        """Nothing: the proximal step after the optimizer's carries the penalty."""
 
     @torch.no_grad()
     def apply_proximal_(self, parameters: Parameters, lr: float) -> None:
-        """γ ← sign(γ)·max(|γ| − η·λ, 0)."""
+        """γ ← argmin_x ½(x − γ)² + η·λ·r(|x|)."""
         for name, strength in self.strengths.items():
             parameter = parameters[name]
-            shrunk = (parameter.abs() - lr * strength.to(parameter)).clamp_min_(0)
+            weight = lr * strength.to(parameter)
+            shrunk = torch.where(weight > 0, self.shape.shrunk(parameter.abs(), weight), parameter.abs())
             parameter.copy_(parameter.sign().mul_(shrunk))

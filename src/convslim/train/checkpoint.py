@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ HEADER = "convslim_training"
 class Position:
     """Where a training stands: finished epochs, metrics of each, and the configuration it runs under.
 
-    `ended` is true if an observer has ended the training before its last epoch.
+    `ended` is true if an observer has ended the training before its last epoch, `penalty` the state of a penalty whose
+    strength changes.
     """
 
     epochs_done: int
@@ -36,6 +37,7 @@ class Position:
     config: Mapping[str, Any]
     average_steps: int = 0
     ended: bool = False
+    penalty: Mapping[str, float] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], position: Position) -> None:

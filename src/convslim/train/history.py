@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from convslim.errors import ArtifactError
 from convslim.files import replace_text
+from convslim.sparsity.paced import Paced
 from convslim.train.checkpoint import (
     Position,
     load_checkpoint,
@@ -75,6 +76,7 @@ def save(training: Training, path: Path, history: Sequence[EpochMetrics], ended:
         config=training.config.model_dump(mode="json"),
         average_steps=training.average.steps if training.average else 0,
         ended=ended,
+        penalty=training.penalty.state() if isinstance(training.penalty, Paced) else {},
     )
     save_checkpoint(path, tensors, position)
 
@@ -110,6 +112,8 @@ def resume_(training: Training, path: Path) -> tuple[list[EpochMetrics], bool]:
         raise ArtifactError(
             f"{path} belongs to another model: {error}. Start in a new folder, or resume with that model."
         ) from error
+    if isinstance(training.penalty, Paced):
+        training.penalty.restore_(position.penalty)
     for part, module in _parts(training).items():
         restore_optimizer_(module, training.optimizer, select(f"{part}-optimizer", tensors))
     return [EpochMetrics(**metrics) for metrics in position.history], position.ended

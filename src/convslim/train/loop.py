@@ -16,6 +16,7 @@ from convslim.data import DataSource
 from convslim.data.source import SplitBatches
 from convslim.distill import Guidance
 from convslim.errors import DataError, TrainingError
+from convslim.sparsity.paced import Paced
 from convslim.sparsity.penalty import Penalty
 from convslim.train.config import TrainConfig
 from convslim.train.devices import (
@@ -165,6 +166,8 @@ def _train_epoch(
     with progress(label, num_steps, quiet=quiet or not fabric.is_global_zero) as advance:
         for step, (images, targets) in enumerate(batches):
             lr = learning_rate(config, epoch + step / num_steps)
+            if isinstance(training.penalty, Paced):
+                training.penalty.pace_(training.parameters, (epoch + step / num_steps) / config.epochs, lr)
             loss, guided, hits = train_step(training, images, targets, lr)
             failure = training.watch.verdict(loss if math.isfinite(guided) else guided)
             if failure:

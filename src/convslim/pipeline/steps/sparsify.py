@@ -1,14 +1,13 @@
-"""Step `sparsify`: training with an L1 penalty on the BatchNorm scales of prunable channels, and relation modules."""
+"""Step `sparsify`: training with a penalty on the scales of prunable channels, and relation modules."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from convslim.channels.graph import ChannelGraph
@@ -17,17 +16,13 @@ from convslim.criteria.activated import activated
 from convslim.measure.distribution import distribution
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.steps.train import run_train
-from convslim.sparsity import (
-    Penalty,
-    Proximal,
-    Subgradient,
-    attach_relations_,
-    relations_in,
-    scale_strengths,
-)
+from convslim.sparsity import attach_relations_, gate_strengths, relations_in, scale_strengths
+from convslim.sparsity.controller import Aim, Controller
+from convslim.sparsity.paced import MethodName, PacedPenalty
+from convslim.sparsity.ramp import RampName
+from convslim.sparsity.shapes import EPSILON, SHAPES, ShapeName
 from convslim.train import TrainConfig
-
-PENALTIES: dict[str, Callable[[dict[str, Tensor]], Penalty]] = {"subgradient": Subgradient, "proximal": Proximal}
+from convslim.train.scale_observer import ScaleObserver
 
 
 class RelationOptions(StepConfig):
@@ -36,39 +31,74 @@ class RelationOptions(StepConfig):
     reduction: int = Field(default=16, ge=1)
 
 
-class SparsifyStep(TrainConfig):
-    """A training with penalty `strength · Σ|γ_c|`, by its subgradient or its proximal operator.
+class AimOptions(StepConfig):
+    """Which share of the penalized channels is to end below a threshold; every layer keeps the share `floor`."""
 
-    With `gfr` relation modules are put in before, and stay in the network. `linear: false` presses on no scales of
-    channels that enter no activation behind their normalization (projections, residual trunks).
+    share: float = Field(gt=0, lt=1)
+    threshold: float = Field(default=1e-2, gt=0)
+    floor: float = Field(default=0.1, ge=0, lt=1)
+
+
+class SparsifyStep(TrainConfig):
+    """A training with penalty `strength · Σ r(|γ_c|)`, by its subgradient or its proximal operator.
+
+    The strength comes into force by `ramp`; with `aim` a controller finds the multiple of it that is needed. With `gfr`
+    relation modules are put in before, and stay in the network. `linear: false` presses on no scales of channels that
+    enter no activation behind their normalization (projections, residual trunks).
     """
 
     strength: float = Field(default=1e-4, gt=0)
-    method: Literal["subgradient", "proximal"] = "subgradient"
+    method: MethodName = "subgradient"
+    penalty: ShapeName = "l1"
+    epsilon: float = Field(default=EPSILON, gt=0)
+    ramp: RampName = "constant"
+    ramp_epochs: float | None = Field(default=None, gt=0)
+    aim: AimOptions | None = None
+    gates: tuple[str, ...] = ()
     gfr: RelationOptions | None = None
     linear: bool = True
+
+    @model_validator(mode="after")
+    def _steerable(self) -> SparsifyStep:
+        if self.aim is not None and self.method != "proximal":
+            raise ValueError("aim needs method: proximal; subgradient steps leave scales hovering around zero")
+        if self.aim is not None and self.aim.share > 1 - self.aim.floor:
+            raise ValueError(f"aim.share {self.aim.share} lies above 1 - aim.floor, what the layers can lose")
+        if self.ramp == "constant" and self.ramp_epochs is not None:
+            raise ValueError("ramp_epochs belongs to ramp: linear or ramp: cosine")
+        return self
 
 
 def run_sparsify(config: SparsifyStep, state: State, context: Context) -> Outcome:
     """Train under the penalty, and count what it pressed on."""
     graph = trace(state.model, context.example_input)
-    inner = activated(graph)
-    reached = graph if config.linear else replace(graph, groups=tuple(g for g in graph.groups if g.name in inner))
-    strengths = scale_strengths(reached, state.model, config.strength)
+    if config.gates:
+        strengths = gate_strengths(graph, config.gates, config.strength)
+    else:
+        inner = activated(graph)
+        reached = graph if config.linear else replace(graph, groups=tuple(g for g in graph.groups if g.name in inner))
+        strengths = scale_strengths(reached, state.model, config.strength)
     model, related = _with_relations(config, state.model, graph)
-    outcome = run_train(config, replace(state, model=model), context, penalty=PENALTIES[config.method](strengths))
+    penalty = _penalty(config, strengths)
+    threshold = config.aim.threshold if config.aim else 0.01
+    observer = ScaleObserver(penalty, threshold)
+    outcome = run_train(config, replace(state, model=model), context, penalty=penalty, observer=observer)
     assert outcome.model is not None, "training gives a model"
-    scales = dict(outcome.model.named_parameters())
-    pressed = [
-        scales[name].detach().abs().cpu().double()[strength.cpu() > 0].numpy() for name, strength in strengths.items()
-    ]
+    sizes = penalty.sizes(dict(outcome.model.named_parameters()))
     found = {
         "penalized_layers": len(strengths),
-        "penalized_scales": sum(map(len, pressed)),
-        "scales_below_0.01": sum(int((found < 0.01).sum()) for found in pressed),
-        "scales": distribution({"scales": np.concatenate([np.zeros(0), *pressed])}),
+        "penalized_scales": len(sizes),
+        f"scales_below_{threshold:g}": int((sizes < threshold).sum()),
+        "scales": distribution({"scales": sizes.double().cpu().numpy()}),
     }
     return Outcome(model=outcome.model, details={**outcome.details, **found, **related})
+
+
+def _penalty(config: SparsifyStep, strengths: Mapping[str, Tensor]) -> PacedPenalty:
+    length = 0.5 if config.ramp_epochs is None else config.ramp_epochs / config.epochs
+    aim, shape = config.aim, SHAPES[config.penalty](config.epsilon)
+    controller = Controller(Aim(aim.share, aim.threshold, aim.floor), shape) if aim else None
+    return PacedPenalty(strengths, shape, config.method, config.ramp, length, controller)
 
 
 def _with_relations(config: SparsifyStep, model: nn.Module, graph: ChannelGraph) -> tuple[nn.Module, Mapping[str, Any]]:
