@@ -94,7 +94,7 @@ def compress(
     >>> done.allocation.macs <= 0.6 * done.allocation.original_macs, done.parity.error < done.parity_cut.error
     (True, True)
     """
-    fitted, held = _shared(images)
+    fitted, held = fitted_and_held(images)
     example = tree_map_only(Tensor, lambda tensor: tensor[:1] if tensor.dim() else tensor, fitted[0])
     graph = trace(model, example)
     allocation = solve(
@@ -115,7 +115,9 @@ def compress(
     return Compression(small, allocation, removal.certificate, reconstruction, cut, parity(model, small, held))
 
 
-def _shared(images: Tensor | Iterable[ExampleInput]) -> tuple[list[ExampleInput], list[ExampleInput]]:
+def fitted_and_held(
+    images: Tensor | Iterable[ExampleInput],
+) -> tuple[list[ExampleInput], list[ExampleInput]]:
     """Batches to fit, and batches to compare at the end."""
     batches: list[ExampleInput]
     if isinstance(images, Tensor):

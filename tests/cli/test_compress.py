@@ -24,6 +24,7 @@ from convslim.data import Split, TensorReader, open_data
 from convslim.data.unlabeled import Preprocessing, unlabeled_split
 from convslim.errors import DataError
 from convslim.train import TrainConfig, evaluate, fit
+from convslim.train.onnx_file import evaluate_file
 
 NETS = """
 from torch import nn
@@ -144,6 +145,26 @@ def test_known_data_is_used_without_its_labels_and_accuracy_is_measured(weights:
     assert abs(found["correct"] - found["correct_before"]) <= 360 - found["agreed"] < 50
     assert record["images"]["found"] == 1437
     assert (record["images"]["fitted"], record["images"]["held_out"]) == (160, 40)
+
+
+def test_the_int8_file_is_measured_itself(weights: Path, tmp_path: Path):
+    file = tmp_path / "small.onnx"
+    arguments = ["digits_cnn", "--weights", weights, "--images", "digits", "--budget", "macs=0.7", "--num-images", 200]
+    record = record_of(*arguments, "--int8", file)
+    found = record["int8"]
+    assert found["bytes"] == file.stat().st_size < 0.45 * 4 * record["params"][1]
+    assert (found["integer_layers"] > 5, found["float_layers"]) == (True, [])
+    assert found["parity"]["num_images"] == 40
+    right = evaluate_file(file, open_data("digits").test).record_fields()["correct"]
+    assert found["test"]["correct"] == right > 0.85 * 360
+    assert abs(right - record["test"]["correct"]) < 8
+
+
+def test_the_int8_file_in_words(small: list[object], tmp_path: Path):
+    text = call(*small, "--quiet", "--int8", tmp_path / "small.onnx")
+    assert "layers in integers" in text
+    assert "in integers    top-1 agreement" in text
+    assert "Nothing was saved" not in text
 
 
 def test_image_folders_with_labels(small: list[object], folder: Path):

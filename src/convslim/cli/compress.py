@@ -11,6 +11,7 @@ import typer
 
 from convslim.cli.budget import parse_budget
 from convslim.cli.calibration import Choice, batches, calibration
+from convslim.cli.compress_int8 import quantized
 from convslim.cli.compress_report import Clock, effort, facts, lines
 from convslim.cli.console import note, say, watching
 from convslim.cli.labeled import answers, compared
@@ -33,6 +34,7 @@ def compress(
     budget: Annotated[list[str], typer.Option(help="macs=0.6, params=400000, latency=0.5 or ms=3; repeatable.")],
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the smaller network.")] = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Also write an ONNX file, compared with PyTorch.")] = None,
+    int8: Annotated[Path | None, typer.Option("--int8", help="Also write an int8 ONNX file, measured itself.")] = None,
     weights: Annotated[Path | None, typer.Option(help=".safetensors, .pt or .pth file.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
@@ -65,6 +67,8 @@ def compress(
 
       convslim compress timm:resnet50 --option pretrained=true --images pictures/ --budget macs=0.6 --onnx small.onnx
 
+      convslim compress resnet56_cifar --weights r56.safetensors --images pictures/ --budget macs=0.5 --int8 small.onnx
+
       convslim compress my_nets.py:small --images imagefolder:/data --size 64 --budget macs=0.5,params=0.5 --out small
     """
     if out_dir is not None:
@@ -91,12 +95,16 @@ def compress(
         if found.test is not None and before is not None:
             tested = compared(before, answers(done.model, found.test, quiet=quiet))
             clock.lap("to evaluate")
+        integers = None if int8 is None else quantized(network, done.model, inputs, found.test, int8)
+        if integers is not None:
+            clock.lap("to quantize")
         record = {
             "model": {"spec": model, "options": parse_options(option or [])},
             "input": [1, *found.images.split.input_shape],
             "budget": wanted,
             "seed": seed,
             **facts(done, found, tested, clock),
+            "int8": integers,
         }
         if out_dir is not None:
             save(done.model, out_dir, plan=done.allocation.plan, record=record)
@@ -105,11 +113,11 @@ def compress(
     if as_json:
         say(json.dumps(record, indent=1))
         return
-    for text in (*lines(record), *_files(out_dir, exported), effort(clock)):
+    for text in (*lines(record), *_files(out_dir, exported, int8 is not None), effort(clock)):
         say(text)
 
 
-def _files(out_dir: Path | None, exported: ExportReport | None) -> Iterator[str]:
+def _files(out_dir: Path | None, exported: ExportReport | None, wrote_int8: bool) -> Iterator[str]:
     if out_dir is not None:
         yield f"Saved in {out_dir}"
     if exported is not None:
@@ -117,5 +125,5 @@ def _files(out_dir: Path | None, exported: ExportReport | None) -> Iterator[str]
             f"{exported.path}: {exported.bytes:,} bytes, opset {exported.opset}; ONNX Runtime agrees with PyTorch to "
             f"{exported.max_error:.1e}."
         )
-    if out_dir is None and exported is None:
-        yield "Nothing was saved: give --out or --onnx for that."
+    if out_dir is None and exported is None and not wrote_int8:
+        yield "Nothing was saved: give --out, --onnx or --int8 for that."

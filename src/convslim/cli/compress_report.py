@@ -53,8 +53,8 @@ def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | Non
         "latency": None if solution.latency is None else solution.latency.to_data(),
         "way": "graph" if is_program(done.model) else "class",
         "certificate": asdict(done.certificate),
-        "parity_cut": _parity_facts(done.parity_cut),
-        "parity": _parity_facts(done.parity),
+        "parity_cut": parity_facts(done.parity_cut),
+        "parity": parity_facts(done.parity),
         "test": tested,
         "reconstruction": [_finite(asdict(layer)) for layer in fitted.layers],
         "left": [list(pair) for pair in fitted.left],
@@ -85,7 +85,7 @@ def _finite(layer: dict[str, Any]) -> dict[str, Any]:
     return layer | {"strength": layer["strength"] if math.isfinite(layer["strength"]) else None}
 
 
-def _parity_facts(parity: Parity) -> dict[str, Any]:
+def parity_facts(parity: Parity) -> dict[str, Any]:
     """A parity with the 95 % interval of its agreement."""
     found = asdict(parity)
     if parity.agreement is not None:
@@ -133,6 +133,18 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"  reconstructed  {_parity_text(record['parity'])}"
     if record["test"] is not None:
         yield _test_text(**record["test"])
+    if record["int8"] is not None:
+        yield from _int8_lines(record["int8"])
+
+
+def _int8_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The int8 file."""
+    layers = found["float_layers"]
+    left = f"; {', '.join(layers)} in float" if layers else ""
+    yield f"{found['file']}: {found['bytes']:,} bytes, {counted(found['integer_layers'], 'layer')} in integers{left}"
+    yield f"  in integers    {_parity_text(found['parity'])}"
+    if (test := found["test"]) is not None:
+        yield f"  on {test['total']:,} test images the file is right on {test['correct']:,}"
 
 
 def _test_text(total: int, correct_before: int, correct: int, agreed: int) -> str:
