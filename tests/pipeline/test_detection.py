@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tests.data.voc_sample import CLASSES, write_sample
 
+from convslim.detection.file import DetectorFile
+from convslim.detection.picture import GAP
+from convslim.errors import RecipeError
 from convslim.pipeline import load_recipe, parse_recipe, run
 from convslim.report import RunRecord
 
@@ -53,6 +57,7 @@ STEPS: list[Any] = [
     },
     {"export": {"latency": None}},
     {"bench": {"repeats": 3}},
+    {"evaluate": {"pictures": 2}},
 ]
 
 
@@ -113,6 +118,27 @@ def test_the_record_has_a_curve_per_class(whole: tuple[RunRecord, Path]):
         found = [each.average_precision for each in step.classes]
         assert step.measured == pytest.approx(sum(found) / len(found))
         assert all(len(each.scores) == len(each.recall) == len(each.precision) for each in step.classes)
+
+
+def test_pictures_show_before_beside_after(whole: tuple[RunRecord, Path]):
+    record, out = whole
+    names = record.steps[8].details["pictures"]
+    assert len(names) == 2
+    for name in names:
+        with Image.open(out / name) as picture:
+            assert picture.size == (2 * SIDE + GAP, SIDE)
+
+
+def test_files_say_what_they_are(whole: tuple[RunRecord, Path]):
+    for name in ("model.onnx", "model-int8.onnx"):
+        facts = DetectorFile(whole[1] / name).facts
+        assert (facts.task, facts.classes) == ("detection", CLASSES)
+
+
+def test_pictures_are_of_boxes(tmp_path: Path):
+    head = {"name": "no", "model": {"spec": "digits_cnn"}, "data": {"spec": "digits"}}
+    with pytest.raises(RecipeError, match="the images of this data have labels"):
+        run(parse_recipe({**head, "steps": [{"evaluate": {"pictures": 1}}]}), tmp_path / "run", quiet=True)
 
 
 def test_a_run_goes_on_where_it_was_killed(sample: Path, tmp_path: Path):

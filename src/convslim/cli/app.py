@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "prune": "Cut a network to a budget and save it, proven equal to the masked original.",
     "compress": "Cut a trained network to a budget and refit what is left by least squares: no labels, no training.",
     "export": "Write an ONNX file with dynamic batch, and compare what ONNX Runtime computes with PyTorch.",
+    "predict": "Find objects with a detector's ONNX file: in an image, a folder of images, or a video.",
     "bench": "Measure latency: several files and networks in turn, so that noise hits all alike.",
     "recipes": "List the recipes and methods that convslim brings along, or print one to start your own from.",
     "doctor": "Check the installation: packages, a cut with its proof, an export, the machine, and optional parts.",

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from convslim.errors import ArtifactError, ExportError
+from convslim.export.metadata import FileFacts, annotate
 
 INPUT, OUTPUT = "input", "output"
 
@@ -45,6 +46,7 @@ def export_onnx(
     opset: int = 18,
     dynamic_batch: bool = True,
     tolerance: float = 1e-4,
+    facts: FileFacts | None = None,
 ) -> ExportReport:
     """Write a model as one ONNX file and run that file against PyTorch.
 
@@ -55,6 +57,7 @@ def export_onnx(
     Args:
         example_input: (N, C, H, W) images; the shape counts, and the batch too without `dynamic_batch`.
         tolerance: largest relative error allowed, see `ExportReport.max_error`.
+        facts: what the file says of itself, for `convslim predict`.
 
     Raises:
         ExportError: the model cannot be exported, or the file is wrong or disagrees.
@@ -65,6 +68,7 @@ def export_onnx(
     example = exportable(example_input, dynamic_batch)
     with placed(path) as temporary:
         write(still, example, temporary, opset, dynamic_batch)
+        annotate(temporary, facts)
         batch_sizes = (1, 3) if dynamic_batch else (len(example),)
         error = _compare(still, example, temporary, batch_sizes)
         if not error <= tolerance:

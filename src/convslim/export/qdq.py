@@ -14,6 +14,7 @@ from convslim.channels.tape import output_tensors
 from convslim.errors import ExportError, ModelError
 from convslim.export.check import FLOAT, Kernels, check_kernels, require_integer
 from convslim.export.int8_graph import FILE, int8_graph
+from convslim.export.metadata import FileFacts, annotate
 from convslim.export.onnx import exportable, placed, write
 from convslim.quantize.prepare import calls_of, simulation
 
@@ -46,6 +47,7 @@ def export_int8(
     dynamic_batch: bool = True,
     allow_float: Iterable[str] = (),
     tolerance: float = TOLERANCE,
+    facts: FileFacts | None = None,
 ) -> Int8Report:
     """Write a simulation as an ONNX file of integers, and run that file against it.
 
@@ -60,6 +62,7 @@ def export_int8(
         dynamic_batch: Leave the batch size free; else it is that of `images`.
         allow_float: Patterns of layers that may run in float.
         tolerance: Largest `Int8Report.error`.
+        facts: What the file says of itself, for `convslim predict`.
 
     Raises:
         ExportError: The network cannot be exported, a layer would run in float, or the file disagrees.
@@ -79,6 +82,7 @@ def export_int8(
     with placed(path) as temporary:
         write(int8_graph(still), example, temporary, opset, dynamic_batch)
         _name_layers(temporary)
+        annotate(temporary, facts)
         kernels = check_kernels(temporary)
         require_integer(kernels, calls_of(still), allow_float)
         error, agreement = compare(still, temporary, images)

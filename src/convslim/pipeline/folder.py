@@ -24,6 +24,7 @@ from torch import nn
 
 from convslim.errors import ArtifactError, RecipeError
 from convslim.files import replace_text
+from convslim.pipeline.pictures import FOLDER as PICTURES
 from convslim.pipeline.state import Outcome, State
 from convslim.report import StepRecord
 from convslim.report.write import PAGE
@@ -161,7 +162,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""
-        for name in (STEPS, MODEL):
+        for name in (STEPS, MODEL, PICTURES):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for file in [self.path / RECORD, self.path / RECIPE, self.path / PAGE, *self.path.glob("*.onnx")]:
             file.unlink(missing_ok=True)
@@ -170,7 +171,7 @@ class RunFolder:
     def _read_json(path: Path) -> Any:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError(f"{path} is damaged: {error}. Start again with --overwrite.") from error
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from convslim.data import DataSource
+from convslim.export.metadata import FileFacts
 from convslim.report import LatencyRecord, StepRecord
 from convslim.surgery.plan import PruningPlan
 from convslim.train import Measured
@@ -57,6 +58,12 @@ class Context:
     finished: tuple[StepRecord, ...] = ()
     primary: bool = True
     quiet: bool = False
+
+    @property
+    def facts(self) -> FileFacts:
+        """What the run's ONNX files say of themselves."""
+        source = self.source
+        return FileFacts(source.train.task, source.classes, source.mean, source.std)
 
 
 @dataclass(frozen=True)

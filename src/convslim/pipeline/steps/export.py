@@ -42,6 +42,7 @@ def run_export(config: ExportStep, state: State, context: Context) -> Outcome:
         "opset": config.opset,
         "dynamic_batch": config.dynamic_batch,
         "tolerance": config.tolerance,
+        "facts": context.facts,
     }
     report = export_onnx(state.model, context.example_input, context.out / config.file, **options)
     details = {**asdict(report), "path": config.file}

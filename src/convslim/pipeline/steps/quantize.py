@@ -68,7 +68,14 @@ def run_quantize(config: QuantizeStep, state: State, context: Context) -> Outcom
     else:
         simulation, details = _trained(config, config.train, state, images, context)
     path = context.out / config.file
-    report = export_int8(simulation, images[: config.compared], path, opset=config.opset, tolerance=config.tolerance)
+    report = export_int8(
+        simulation,
+        images[: config.compared],
+        path,
+        opset=config.opset,
+        tolerance=config.tolerance,
+        facts=context.facts,
+    )
     inside = evaluate(simulation, context.source.test, limit=config.limit, quiet=context.quiet)
     model = _with_weights(state.model, weights_of(simulation)) if config.train else None
     before = evaluate(model or state.model, context.source.test, limit=config.limit, quiet=context.quiet)
