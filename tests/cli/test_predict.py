@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -41,7 +42,7 @@ def call(*arguments: object, code: int = 0) -> str:
     return result.output
 
 
-def lines_of(out: Path) -> list[dict]:
+def lines_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "boxes.jsonl").read_text().splitlines()]
 
 

@@ -108,7 +108,7 @@ def test_layers_were_cut_one_after_the_other(whole: tuple[RunRecord, Path]):
     assert not any(name.startswith("features") and name.endswith("conv.2") for name in cut)
 
 
-def test_the_record_has_a_curve_per_class(whole: tuple[RunRecord, Path]):
+def test_the_record_has_a_curve_per_class(whole):
     record, out = whole
     again = RunRecord.load(out / "record.json")
     assert again == record

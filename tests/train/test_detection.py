@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from convslim.train import DetectionMetrics, EpochMetrics, TrainConfig, evaluate
 from convslim.train.detection import CURVE, Detection
 
 SIDE = 64
-ADAM = {"optimizer": "adam", "weight_decay": 0, "clip_norm": 10, "threads": 1}
+ADAM: dict[str, Any] = {"optimizer": "adam", "weight_decay": 0, "clip_norm": 10, "threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_it_learns_eight_images_by_heart(source: DataSource):
 
 @pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9, "precision": "bf16"}], ids=["adam", "bf16-ema"])
 def test_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
-    source: DataSource, tmp_path: Path, changes: dict[str, object]
+    source: DataSource, tmp_path: Path, changes: dict[str, Any]
 ):
     config = TrainConfig(epochs=2, batch_size=4, lr=1e-3, evaluate_every=2, **ADAM, **changes)
     whole = fit(detector(), source, config, quiet=True)
@@ -109,7 +110,7 @@ def test_average_precision_of_what_is_known_to_be_right_and_wrong(source: DataSo
     assert (record["measure"], record["value"]) == ("mAP@0.5", found.value)
 
 
-def test_statistics_are_re_estimated(source: DataSource):
+def test_statistics_are_re_estimated(source):
     model = detector()
     fresh = recalibrate(model, source.train, num_batches=2, batch_size=4)
     assert not torch.equal(fresh.features[0][1].running_mean, model.features[0][1].running_mean)
