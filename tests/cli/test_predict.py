@@ -20,7 +20,7 @@ FACTS = FileFacts("detection", CLASSES, (0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def detector(tmp_path_factory):
     """A small detector that sees something everywhere."""
     torch.manual_seed(0)
     model = models.create("yolov3_mobilenetv2", num_classes=2, width=0.1)
