@@ -23,6 +23,7 @@ METHODS: Final[dict[str, tuple[str, list[str]]]] = {
     "gfr": ("digits-gfr", []),
     "activeness": ("digits-activeness", []),
     "self-selection": ("digits-self-selection", ["steps.export.latency=null"]),
+    "sparse-genetic": ("digits-sparse-genetic", ["steps.export.latency=null"]),
     "l1": ("digits-activeness", [f"{CUT_BY}l1"]),
     "random": ("digits-activeness", [f"{CUT_BY}random"]),
 }
