@@ -52,13 +52,13 @@ def measure(out: Path) -> None:
     step = steps()
     carry_out("dense", [{"train": step["train"]}], None, out)
     carry_out("sparse", [{"sparsify": step["sparsify"]}], weights_of(out, "dense"), out)
-    for name, changes in CUTS.items():
-        for left in LEFT:
-            prune = {**step["prune"], "budget": {"macs": left}, **changes}
-            tuned = [{kind: step[kind]} for kind in ("recalibrate", "finetune", "quantize")]
-            carry_out(f"{name}-{left}", [{"prune": prune}, *tuned, *FINISH], weights_of(out, "sparse"), out)
     quantized = [{"evaluate": {}}, {"quantize": step["quantize"]}, *FINISH]
     carry_out("dense-int8", quantized, weights_of(out, "dense"), out)
+    tuned = [{kind: step[kind]} for kind in ("recalibrate", "finetune", "quantize")]
+    for left in LEFT:
+        for name, changes in CUTS.items():
+            prune = {**step["prune"], "budget": {"macs": left}, **changes}
+            carry_out(f"{name}-{left}", [{"prune": prune}, *tuned, *FINISH], weights_of(out, "sparse"), out)
 
 
 def by_kind(record: RunRecord, kind: str) -> StepRecord | None:
