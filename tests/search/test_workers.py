@@ -54,6 +54,7 @@ def test_a_process_that_ended_is_gone_and_this_one_is_not():
     ended.wait()
     assert is_gone({**this_worker(), "pid": ended.pid})
     assert not is_gone(this_worker())
+    assert is_gone({**this_worker(), "token": "of an earlier process with this number"})
     assert not is_gone({**this_worker(), "host": "elsewhere", "pid": ended.pid})
     assert this_worker()["pid"] == os.getpid()
 

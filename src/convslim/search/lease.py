@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,14 +27,22 @@ WORKER, BEAT = "worker", "beat"
 INTERVAL: Final = 10.0
 """Seconds between two heartbeats."""
 
+TOKEN: Final = secrets.token_hex(8)
+"""Tells this process from an earlier one with the same number, as containers have after a restart."""
+
 GRACE: Final = 60.0
 """Seconds without a heartbeat after which a candidate is given to another worker."""
 
 
 def this_worker() -> dict[str, Any]:
-    """This process, as others can look for it: machine, space of process numbers, and number."""
+    """This process, as others can look for it: machine, space of process numbers, number, and a token."""
     space = Path("/proc/self/ns/pid")
-    return {"host": platform.node(), "space": str(space.readlink()) if space.exists() else "", "pid": os.getpid()}
+    return {
+        "host": platform.node(),
+        "space": str(space.readlink()) if space.exists() else "",
+        "pid": os.getpid(),
+        "token": TOKEN,
+    }
 
 
 def is_gone(worker: Mapping[str, Any]) -> bool:
@@ -41,6 +50,8 @@ def is_gone(worker: Mapping[str, Any]) -> bool:
     mine = this_worker()
     if any(worker.get(key) != mine[key] for key in ("host", "space")) or os.name != "posix":
         return False
+    if worker["pid"] == mine["pid"]:
+        return bool(worker.get("token") != TOKEN)
     try:
         os.kill(int(worker["pid"]), 0)
     except ProcessLookupError:
