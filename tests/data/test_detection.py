@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from convslim.data.annotated import AnnotatedImage, AnnotatedImages, Repairs
 from convslim.data.detection import DetectionSplit
 from convslim.data.detection_views import DetectionAugmentation
 from convslim.data.objects import Objects
-from convslim.data.voc import AnnotatedImage, AnnotatedImages, Repairs
 from convslim.errors import DataError
 
 RANDOM = {"seed": 0, "epoch": 0, "augment": True, "drop_last": True}

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convslim.data.voc import Repairs, read_voc
+from convslim.data.annotated import Repairs
+from convslim.data.voc import read_voc
 from convslim.data.voc_xml import read_annotation
 from convslim.errors import DataError
 

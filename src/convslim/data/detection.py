@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convslim.data.annotated import AnnotatedImage, AnnotatedImages
 from convslim.data.detection_views import DetectionAugmentation, training_view, whole_view
 from convslim.data.imagefolder import IMAGENET_MEAN, IMAGENET_STD
 from convslim.data.objects import Objects
 from convslim.data.order import AUGMENT, generator, global_batches
 from convslim.data.source import TaskName
-from convslim.data.voc import AnnotatedImage, AnnotatedImages
 from convslim.data.workers import in_workers
 from convslim.errors import DataError
 
@@ -45,6 +45,7 @@ class DetectionSplit:
         workers: Processes that decode; 0 decodes in the main process.
         augmentation: What `batches(augment=True)` does.
         sides: Its batches have one of these sides each instead of `side` (multi-scale training).
+        coco: An evaluation has the averages of the COCO challenge, too.
     """
 
     task: ClassVar[TaskName] = "detection"
@@ -55,6 +56,7 @@ class DetectionSplit:
     workers: int = 2
     augmentation: DetectionAugmentation = field(default_factory=DetectionAugmentation)
     sides: tuple[int, ...] = ()
+    coco: bool = False
 
     def __post_init__(self) -> None:
         for name, side in (("side", self.side), *(("sides", side) for side in self.sides)):

@@ -10,10 +10,10 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
+from convslim.data.annotated import AnnotatedImage
 from convslim.data.imagefolder import opened
 from convslim.data.objects import Objects
 from convslim.data.view import Matrix, letterbox, mirror, quadrilateral, shift, view_objects, warp
-from convslim.data.voc import AnnotatedImage
 from convslim.errors import DataError
 
 CROPPED = (0.5, 1.0)  # share of each side that a crop keeps

@@ -10,6 +10,7 @@ from typing import Any, cast
 from convslim.data.cifar10 import open_cifar10
 from convslim.data.digits import open_digits
 from convslim.data.imagefolder import open_image_folder
+from convslim.data.open_coco import open_coco
 from convslim.data.open_voc import open_voc
 from convslim.data.source import DataSource, ImageSplit
 from convslim.data.user import open_user_data
@@ -20,6 +21,7 @@ OPENERS: dict[str, Callable[..., DataSource]] = {
     "cifar10": open_cifar10,
     "imagefolder": open_image_folder,
     "voc": open_voc,
+    "coco": open_coco,
 }
 """The kinds of data that convslim reads by itself."""
 
@@ -38,15 +40,15 @@ def open_data(
 
     Args:
         spec: `digits` (embedded), `cifar10` (looked for in `$CONVSLIM_DATA`), `cifar10:/path`,
-            `imagefolder:/path`, `voc:/path` (images with boxes), or a function of the user,
+            `imagefolder:/path`, `voc:/path` or `coco:/path` (images with boxes), or a function of the user,
             `package.module:factory` or `path/to/file.py:factory`.
         holdout: training images to hold out for scores and searches: a share in (0, 1) or a count; 0 is none.
         holdout_seed: another seed holds out other images.
         mean, std: per channel, of images in [0, 1], instead of the data set's own.
         augmentation: fields of `Augmentation`, or of `DetectionAugmentation` for images with boxes, that differ from
             the data set's own, as `{"padding": 2}`.
-        options: further arguments of the kind of data: see `open_image_folder`, `open_voc`, `open_user_data`; a
-            user's function gets all but `num_classes` and `workers`.
+        options: further arguments of the kind of data: see `open_image_folder`, `open_voc`, `open_coco`,
+            `open_user_data`; a user's function gets all but `num_classes` and `workers`.
 
     Returns:
         The data set; its images are read when batches are asked for, or live in memory.
@@ -67,7 +69,7 @@ def open_data(
     else:
         raise DataError(
             f"data set '{spec}' is not known.{nearest(kind, OPENERS)} Write digits, cifar10, cifar10:/path, "
-            "imagefolder:/path, voc:/path, package.module:factory or path/to/file.py:factory."
+            "imagefolder:/path, voc:/path, coco:/path, package.module:factory or path/to/file.py:factory."
         )
     source = _adjust(source, mean, std, augmentation or {})
     return source.hold_out(holdout, seed=holdout_seed) if holdout else source

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from convslim.data.annotated import AnnotatedImages
 from convslim.data.detection import DetectionSplit
 from convslim.data.source import DataSource
-from convslim.data.voc import AnnotatedImages, read_voc
+from convslim.data.voc import read_voc
 
 
 def open_voc(
@@ -51,13 +52,14 @@ def detection_source(
     side: int = 512,
     sides: Sequence[int] = (),
     workers: int = 2,
+    coco: bool = False,
 ) -> DataSource:
     """Annotated images for training and test as a `DataSource`, with notes on what was odd in the annotations."""
     notes = tuple(f"{part} images: {images.repairs}" for part, images in (("training", train), ("test", test)))
     return DataSource(
         name,
-        DetectionSplit(train, side, workers=workers, sides=tuple(sides)),
-        DetectionSplit(test, side, workers=workers),
+        DetectionSplit(train, side, workers=workers, sides=tuple(sides), coco=coco),
+        DetectionSplit(test, side, workers=workers, coco=coco),
         train.classes,
         notes=notes,
     )

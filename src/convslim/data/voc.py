@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from convslim.data.annotated import AnnotatedImage, AnnotatedImages, Box, Repairs, repaired, summed
 from convslim.data.objects import Objects
 from convslim.data.voc_xml import VocFile, VocObject, read_annotation
 from convslim.errors import DataError, nearest
@@ -18,53 +16,6 @@ VOC_CLASSES = (
 )
 """The classes of the challenge, in its order."""
 SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-@dataclass(frozen=True)
-class AnnotatedImage:
-    """An image file and what is in it; `size` is (width, height)."""
-
-    path: Path
-    size: tuple[int, int]
-    objects: Objects
-
-
-@dataclass(frozen=True)
-class Repairs:
-    """What was odd in annotations, counted.
-
-    Attributes:
-        empty: Boxes without area, left out.
-        outside: Boxes wholly outside their image, left out.
-        clipped: Boxes that reached over the border and were cut at it.
-        without_objects: Images in which nothing is left.
-    """
-
-    empty: int = 0
-    outside: int = 0
-    clipped: int = 0
-    without_objects: int = 0
-
-    def __str__(self) -> str:
-        parts = [
-            (self.empty, "boxes without area left out"),
-            (self.outside, "boxes outside their image left out"),
-            (self.clipped, "boxes cut at the border"),
-            (self.without_objects, "images without objects"),
-        ]
-        return ", ".join(f"{number} {text}" for number, text in parts if number) or "nothing odd"
-
-
-@dataclass(frozen=True)
-class AnnotatedImages:
-    """One split: images, the names of the classes, and what was repaired."""
-
-    images: tuple[AnnotatedImage, ...]
-    classes: tuple[str, ...]
-    repairs: Repairs
-
-    def __len__(self) -> int:
-        return len(self.images)
 
 
 def read_voc(
@@ -93,7 +44,7 @@ def read_voc(
     for path, file, annotation in files:
         objects, found = _objects(file, annotation, known)
         images.append(AnnotatedImage(path, file.size, objects))
-        repairs = _sum(repairs, found)
+        repairs = summed(repairs, found)
     return AnnotatedImages(tuple(images), known, repairs)
 
 
@@ -129,50 +80,21 @@ def _occurring(files: Iterable[VocFile]) -> tuple[str, ...]:
 
 
 def _objects(file: VocFile, path: Path, classes: Sequence[str]) -> tuple[Objects, Repairs]:
-    boxes, labels, difficult = [], [], []
-    empty = outside = clipped = 0
     for found in file.objects:
         if found.name not in classes:
             raise DataError(
                 f"{path}: an object is a {found.name!r}, which is none of the classes "
                 f"{', '.join(classes)}.{nearest(found.name, classes)}"
             )
-        whole = _corners(found)
-        box = _clip(whole, file.size)
-        if whole[2] - whole[0] <= 1 and whole[3] - whole[1] <= 1:
-            empty += 1  # one pixel: both corners are the same point
-        elif whole[2] <= whole[0] or whole[3] <= whole[1]:
-            empty += 1
-        elif box[2] <= box[0] or box[3] <= box[1]:
-            outside += 1
-        else:
-            clipped += box != whole
-            boxes.append(box)
-            labels.append(classes.index(found.name))
-            difficult.append(found.difficult)
-    objects = Objects.of(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels), torch.tensor(difficult))
-    return objects, Repairs(empty, outside, clipped, int(not boxes))
-
-
-Box = tuple[float, float, float, float]
+    return repaired(
+        [_corners(found) for found in file.objects],
+        [classes.index(found.name) for found in file.objects],
+        [found.difficult for found in file.objects],
+        file.size,
+    )
 
 
 def _corners(found: VocObject) -> Box:
     """Pixels are counted from 1 and both corners lie inside, so the left upper corner moves by one."""
     left, top, right, bottom = found.corners
     return left - 1, top - 1, right, bottom
-
-
-def _clip(box: Box, size: tuple[int, int]) -> Box:
-    width, height = size
-    left, top, right, bottom = box
-    return max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
-
-
-def _sum(left: Repairs, right: Repairs) -> Repairs:
-    return Repairs(
-        left.empty + right.empty,
-        left.outside + right.outside,
-        left.clipped + right.clipped,
-        left.without_objects + right.without_objects,
-    )

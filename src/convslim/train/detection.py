@@ -18,6 +18,7 @@ from convslim.detection.average_precision import (
     class_precisions,
     mean_average_precision,
 )
+from convslim.detection.coco_precision import coco_precision
 from convslim.detection.decode import decode
 from convslim.detection.loss import DetectionLoss, detection_loss
 from convslim.detection.suppress import Detections, detect
@@ -47,12 +48,14 @@ class DetectionMetrics:
         classes: Curve and average precision, as area, of every class.
         total: Images.
         loss: Mean loss of an image.
+        coco: The averages of the COCO challenge, where the split asks for them.
     """
 
     names: tuple[str, ...]
     classes: tuple[ClassPrecision, ...]
     total: int
     loss: float
+    coco: Mapping[str, float | None] | None = None
 
     @property
     def measure(self) -> str:
@@ -83,6 +86,7 @@ class DetectionMetrics:
             "total": self.total,
             "loss": self.loss,
             "eleven_point": self.eleven_point,
+            "coco": self.coco,
             "classes": tuple(_class_record(name, each) for name, each in named),
         }
 
@@ -106,9 +110,10 @@ def _class_record(name: str, found: ClassPrecision) -> dict[str, Any]:
 class PrecisionJudge:
     """Collects what was found and what is there; processes do not share the images."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], *, coco: bool = False) -> None:
         self.totals = None
         self._names = names
+        self._coco = coco
         self._found: list[Detections] = []
         self._wanted: list[Objects] = []
         self._loss = 0.0
@@ -135,7 +140,8 @@ class PrecisionJudge:
             raise DataError("The split to evaluate on gave no image. Check the data set's test part.")
         classes = class_precisions(self._found, self._wanted, len(self._names))
         mean_average_precision(classes)  # refuses images without objects
-        return DetectionMetrics(self._names, tuple(classes), total, self._loss / total)
+        coco = coco_precision(self._found, self._wanted, len(self._names)) if self._coco else None
+        return DetectionMetrics(self._names, tuple(classes), total, self._loss / total, coco)
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,8 @@ class Detection:
 
     def judge(self, split: ImageSplit) -> PrecisionJudge:
         """A judge of average precision."""
-        return PrecisionJudge(_annotated(split).annotated.classes)
+        known = _annotated(split)
+        return PrecisionJudge(known.annotated.classes, coco=known.coco)
 
     def guessing(self, source: DataSource) -> float:
         """Per object the largest loss of a box, and what objectness and class cost that are thought rare.
