@@ -95,6 +95,7 @@ class StepRecord(_Record):
     measure: str = "accuracy"
     value: float | None = None
     eleven_point: float | None = None
+    coco: dict[str, float | None] | None = None
     classes: tuple[ClassRecord, ...] = ()
     latency: tuple[LatencyRecord, ...] = ()
     details: dict[str, Any] = Field(default_factory=dict)
