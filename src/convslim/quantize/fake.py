@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convslim.errors import ModelError
-from convslim.quantize.grid import Grid, affine_grid, snap
+from convslim.quantize.grid import ACTIVATION_LEVELS, Grid, affine_grid, snap
 from convslim.quantize.observers import Observer
 from convslim.quantize.phase import Phase
 
@@ -74,6 +74,28 @@ def fake_quantize(x: Tensor, grid: Grid, ends: Ends = UNLIMITED) -> Tensor:
     return snap(x, grid)
 
 
+def round_learning(x: Tensor, scale: Tensor, low: float, high: float, count: int) -> Tensor:
+    """``s·round(clamp(x/s, low, high))`` with gradients by x and by s, see :mod:`convslim.quantize.learned`.
+
+    Args:
+        x: Any shape; the arithmetic is float32.
+        scale: s, of a shape that broadcasts to x.
+        low, high: Ends of the integers, the zero point taken off.
+        count: How many values share a step.
+
+    >>> scale = torch.tensor(0.5, requires_grad=True)
+    >>> y = round_learning(torch.tensor([0.6, 9.0]), scale, -4, 3, 1)
+    >>> y.sum().backward()
+    >>> y.tolist(), round(float(scale.grad), 3)  # (1 - 1.2 + 3) / √3
+    ([0.5, 1.5], 1.617)
+    """
+    share = 1 / math.sqrt(count * max(high, 1.0))
+    step = scale.abs()
+    step = step * share + (step - step * share).detach()
+    steps = (x.float() / step).clamp(low, high)
+    return ((steps + (steps.round() - steps).detach()) * step).to(x.dtype)
+
+
 class ActivationQuantizer(nn.Module):
     """One grid and the places that share it; concatenated tensors share one, so every place has an observer of its own.
 
@@ -83,11 +105,21 @@ class ActivationQuantizer(nn.Module):
         ends: For every place, between which numbers it clamps: ReLU is part of the grid behind it.
     """
 
+    zero_point: Tensor
+
     def __init__(self, name: str, observers: list[Observer], ends: list[Ends]) -> None:
         super().__init__()
         self.name = name
         self.observers = nn.ModuleList(observers)  # type: ignore[arg-type]
         self.ends = ends
+        self.step: nn.Parameter | None = None
+        self.register_buffer("zero_point", torch.zeros(()))
+
+    def learn_(self) -> None:
+        """Make the scale of the present grid a parameter; the zero point stays."""
+        found = self.grid()
+        self.zero_point.copy_(found.zero_point)
+        self.step = nn.Parameter(found.scale.clone())
 
     def grid(self) -> Grid:
         """The present grid.
@@ -95,6 +127,8 @@ class ActivationQuantizer(nn.Module):
         Raises:
             ModelError: If nothing was observed yet, or the range is not finite.
         """
+        if self.step is not None:
+            return Grid(self.step.detach().abs(), self.zero_point)
         places = zip(self.observers, self.ends, strict=True)
         ranges = [(*observer.range(), *ends) for observer, ends in places if observer.seen]  # type: ignore[operator]
         if not ranges:
@@ -117,4 +151,10 @@ class ActivationQuantizer(nn.Module):
             x = x.clamp(*self.ends[place])
         if phase.observe:
             self.observers[place](x)
-        return fake_quantize(x, self.grid(), self.ends[place]) if phase.activations else x
+        if not phase.activations:
+            return x
+        if self.step is not None and torch.is_grad_enabled():
+            zero = float(self.zero_point)
+            bounded = x.clamp(*self.ends[place])
+            return round_learning(bounded, self.step, -zero, ACTIVATION_LEVELS - zero, x[:1].numel())
+        return fake_quantize(x, self.grid(), self.ends[place])

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convslim.quantize.fake import ActivationQuantizer
+from convslim.quantize.fake import ActivationQuantizer, round_learning
 from convslim.quantize.grid import BIAS_MAX, WEIGHT_MAX, Grid, per_channel, symmetric_scale, weight_integers
 from convslim.quantize.phase import Phase
 
@@ -107,12 +107,21 @@ class QuantizedLayer(nn.Module):
         self.scale.copy_(scale)
         self.fixed.fill_(True)
 
+    def learn_(self, scale: Tensor) -> None:
+        """Train these scales, shape (C_out,), with the weights."""
+        del self.scale
+        self.scale = nn.Parameter(scale.detach().clone())
+        self.fixed.fill_(True)
+
     def weight_scale(self, weight: Tensor) -> Tensor:
         """Scale of every output channel of the layer's own weight, (C_out,)."""
-        return self.scale if self.fixed else symmetric_scale(weight.detach().abs().flatten(1).amax(1))
+        return self.scale.detach().abs() if self.fixed else symmetric_scale(weight.detach().abs().flatten(1).amax(1))
 
     def rounded(self, weight: Tensor) -> Tensor:
         """The weight on its grid, with a straight-through gradient inside ±127 steps."""
+        if isinstance(self.scale, nn.Parameter):
+            count = weight[0].numel()
+            return round_learning(weight, per_channel(self.scale, weight), -WEIGHT_MAX, WEIGHT_MAX, count)
         scale = self.weight_scale(weight)
         ends = per_channel(scale, weight) * WEIGHT_MAX
         clamped = torch.minimum(torch.maximum(weight, -ends), ends) if self.fixed else weight

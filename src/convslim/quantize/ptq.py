@@ -17,12 +17,14 @@ from convslim.quantize.equalize import equalize_
 from convslim.quantize.noise import noise_ratios
 from convslim.quantize.observers import OBSERVERS
 from convslim.quantize.prepare import LEFT, grids_of, prepare
+from convslim.quantize.rounding import round_by_error_
 
 BATCH = 100
 COMPARED = 2
 """Batches on which layers' noise is measured."""
 
 Ranges = Literal["minmax", "percentile", "mse"]
+Rounding = Literal["nearest", "reconstruct"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,7 @@ class Quantization:
         left: Layers that stay float, and why.
         equalized: Pairs of layers whose channels were equalized.
         corrected: Largest correction of a bias, by layer.
+        rounded: By layer, the error of its outputs as a fraction of that of plain rounding; empty unless asked for.
         parity: How equal the simulation is to the float network on the calibration images.
     """
 
@@ -47,6 +50,7 @@ class Quantization:
     left: Mapping[str, str]
     equalized: tuple[tuple[str, str], ...]
     corrected: Mapping[str, float]
+    rounded: Mapping[str, float]
     parity: Parity
 
 
@@ -58,6 +62,7 @@ def quantize(
     ranges: Ranges = "mse",
     equalize: bool = False,
     correct_bias: bool = True,
+    rounding: Rounding = "nearest",
 ) -> Quantization:
     """Quantize a trained network to 8 bits, with some images and no labels.
 
@@ -72,6 +77,8 @@ def quantize(
             least squared error (``mse``).
         equalize: Equalize channels' ranges across pairs of layers first (:func:`convslim.quantize.equalize.equalize_`).
         correct_bias: See :func:`convslim.quantize.calibrate.correct_biases_`.
+        rounding: Every weight to the ``nearest`` integer, or a layer's weights together so that its outputs err least
+            (``reconstruct``, :func:`convslim.quantize.rounding.round_by_error_`).
 
     Raises:
         DataError: If there is no image, or NaN or infinite values among them.
@@ -94,7 +101,9 @@ def quantize(
     equalized = equalize_(simulation) if equalize else ()
     count = calibrate_(simulation, batches)
     fix_weights_(simulation)
-    corrected = correct_biases_(simulation, batches) if correct_bias else {}
+    by_error = rounding == "reconstruct"
+    rounded = round_by_error_(simulation, batches, shift=correct_bias) if by_error else {}
+    corrected = correct_biases_(simulation, batches) if correct_bias and not by_error else {}
     return Quantization(
         model=simulation,
         num_images=count,
@@ -103,5 +112,6 @@ def quantize(
         left=dict(simulation.meta[LEFT]),
         equalized=equalized,
         corrected=corrected,
+        rounded=rounded,
         parity=parity(model, simulation, batches),
     )

@@ -15,10 +15,11 @@ from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.pipeline.teacher import guidance
 from convslim.quantize import quantize
 from convslim.quantize.calibrate import calibrate_
+from convslim.quantize.learned import Scales, learn_scales_
 from convslim.quantize.noise import noise_ratios
 from convslim.quantize.phase import Clock
 from convslim.quantize.prepare import LEFT, prepare, weights_of
-from convslim.quantize.ptq import BATCH, Ranges
+from convslim.quantize.ptq import BATCH, Ranges, Rounding
 from convslim.train import TrainConfig, evaluate, fit
 from convslim.train.onnx_file import evaluate_file
 
@@ -27,9 +28,10 @@ class QuantizeStep(StepConfig):
     """`mode: ptq` calibrates on training images; `mode: qat` goes on to train in integers, as `train` says.
 
     `float_layers` are patterns of layers that stay float. `num_images` are taken for ranges, without their labels, and
-    `compared` of them for the comparison of file and simulation. `ranges`, `equalize` and `correct_bias` belong to
-    `ptq`, `train`, `delay` and `freeze` to `qat`: both are shares of the training's steps, after which activations are
-    rounded too, and ranges and BatchNorm statistics stand still. `limit` evaluates fewer test images.
+    `compared` of them for the comparison of file and simulation. `ranges`, `equalize`, `correct_bias` and `rounding`
+    belong to `ptq`, `train`, `scales`, `delay` and `freeze` to `qat`: the last two are shares of the training's steps,
+    after which activations are rounded too, and ranges and BatchNorm statistics stand still. `limit` evaluates fewer
+    test images.
     """
 
     mode: Literal["ptq", "qat"] = "ptq"
@@ -40,7 +42,9 @@ class QuantizeStep(StepConfig):
     ranges: Ranges = "mse"
     equalize: bool = False
     correct_bias: bool = True
+    rounding: Rounding = "nearest"
     train: TrainConfig | None = None
+    scales: Scales = "observed"
     delay: float = Field(default=0.1, ge=0, le=1)
     freeze: float = Field(default=0.5, ge=0, le=1)
     opset: int = Field(default=18, ge=18)
@@ -102,6 +106,7 @@ def _calibrated(config: QuantizeStep, state: State, images: Tensor) -> tuple[fx.
         ranges=config.ranges,
         equalize=config.equalize,
         correct_bias=config.correct_bias,
+        rounding=config.rounding,
     )
     details = {
         "num_images": done.num_images,
@@ -120,6 +125,8 @@ def _trained(
     clock = Clock(round(config.delay * steps), round(config.freeze * steps))
     simulation = prepare(state.model, images[:1], float_layers=config.float_layers, clock=clock)
     count = calibrate_(simulation, images.split(BATCH))
+    if config.scales == "learned":
+        learn_scales_(simulation)
     result = fit(
         simulation,
         context.source,
