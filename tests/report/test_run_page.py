@@ -6,11 +6,11 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.report.outline import outline
 from tests.report.run_samples import EVIL, detection, epochs, everything, record, step, write
 from typer.testing import CliRunner
 
@@ -20,41 +20,6 @@ from convslim.pipeline import parse_recipe
 from convslim.report.run_files import read_run, read_runs
 from convslim.report.run_page import SECTIONS, run_page
 from convslim.report.sections.origin import recipe_text
-
-VOID = {"meta", "link", "br", "input", "wbr", "path", "rect", "circle", "polygon"}
-
-
-class Outline(HTMLParser):
-    """Elements that stand open, texts, and attributes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.names: set[str] = set()
-        self.targets: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.names |= {tag, *found}
-        self.ids += [value for key, value in attrs if key == "id" and value]
-        self.targets += [value for key, value in attrs if key in ("href", "src") and value]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def outline(text: str) -> Outline:
-    found = Outline()
-    found.feed(text)
-    return found
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def bench(
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the networks: KEY=VALUE, repeatable.")
     ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of yours that a folder names.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Also time every layer of the ONNX files.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON on standard output.")] = False,
@@ -69,7 +70,9 @@ def bench(
         raise typer.BadParameter(f"--also {', '.join(sorted(unknown))}: give {' or '.join(EXTRAS)}.")
     size = None if shape is None else example_input("", shape).shape[1:]
     with limited_threads(threads):
-        found = [each for text in subjects for each in _subjects(text, shape, option or [], threads, extras)]
+        found = [
+            each for text in subjects for each in _subjects(text, shape, option or [], threads, extras, trust=trust)
+        ]
         with waiting("bench", quiet=quiet):
             result = measure(found, batches=batches, threads=threads, repeats=repeats, warmup=warmup, baseline=baseline)
             feeds = partial(random_feeds, batch=batches[0], shape=size)
@@ -103,7 +106,9 @@ def _is_file(text: str) -> bool:
     return text.endswith(".onnx") or Path(text).is_file()
 
 
-def _subjects(text: str, shape: str | None, options: list[str], threads: int, also: list[str]) -> Iterator[Subject]:
+def _subjects(
+    text: str, shape: str | None, options: list[str], threads: int, also: list[str], *, trust: bool
+) -> Iterator[Subject]:
     """What a word of the command line stands for, in every runtime that was asked for."""
     if _is_file(text):
         size = None if shape is None else example_input("", shape).shape[1:]
@@ -112,7 +117,7 @@ def _subjects(text: str, shape: str | None, options: list[str], threads: int, al
             yield onnx_file_in_openvino(Path(text), threads=threads, shape=size)
         return
     if Path(text).is_dir():
-        model, example = from_artifact(Path(text), shape)
+        model, example = from_artifact(Path(text), shape, trust=trust)
     else:
         model, example = build(text, options), example_input(text, shape)
     yield network(text, model, example)

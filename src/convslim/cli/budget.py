@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
-from convslim.errors import BudgetError
+from convslim.errors import BudgetError, RecipeError
+from convslim.pipeline.source_lines import read_value
 
 
 def parse_budget(texts: list[str]) -> dict[str, Any]:
@@ -32,8 +31,8 @@ def parse_budget(texts: list[str]) -> dict[str, Any]:
 
 def _number(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return read_value(text, "--budget")
+    except RecipeError:
         return None
 
 

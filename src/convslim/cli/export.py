@@ -12,8 +12,9 @@ import typer
 from torch import Tensor, nn
 
 from convslim.cli.console import say
-from convslim.cli.network import artifact_factory, build, example_input
+from convslim.cli.network import artifact_factory, build, example_input, require_trust
 from convslim.data import open_data
+from convslim.data.open import OPENERS
 from convslim.errors import ArtifactError
 from convslim.export import export_onnx
 from convslim.pipeline.environment import expand
@@ -29,6 +30,7 @@ def export(
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX opset.")] = 18,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of yours that the folder names.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="What was written, as JSON on standard output.")] = False,
 ) -> None:
     """Write an ONNX file with dynamic batch, and compare what ONNX Runtime computes with PyTorch.
@@ -41,7 +43,7 @@ def export(
     """
     folder = Path(model)
     if folder.is_dir():
-        network, example = from_artifact(folder, shape)
+        network, example = from_artifact(folder, shape, trust=trust)
     else:
         network, example = build(model, option or [], weights), example_input(model, shape)
     report = export_onnx(network, example, out_file, opset=opset)
@@ -54,7 +56,7 @@ def export(
     )
 
 
-def from_artifact(folder: Path, shape: str | None) -> tuple[nn.Module, Tensor]:
+def from_artifact(folder: Path, shape: str | None, *, trust: bool = False) -> tuple[nn.Module, Tensor]:
     """The network in the folder of an artifact or of a run, and an input of the shape given or recorded.
 
     Raises:
@@ -64,20 +66,22 @@ def from_artifact(folder: Path, shape: str | None) -> tuple[nn.Module, Tensor]:
         folder = folder / "model"
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{folder} is no artifact that names its network: {error}. Give the folder `model` of a run, or "
             "one that `convslim prune` made."
         ) from error
-    network = load(folder, artifact_factory(record, folder))
-    return network.eval(), _artifact_input(record, shape)
+    network = load(folder, artifact_factory(record, folder, trust=trust))
+    return network.eval(), _artifact_input(record, shape, folder, trust)
 
 
-def _artifact_input(record: Any, shape: str | None) -> Tensor:
+def _artifact_input(record: Any, shape: str | None, folder: Path, trust: bool) -> Tensor:
     """An example input: of the shape given, noted in the record, or of the run's data."""
     if shape is not None:
         return example_input("", shape)
     if "input" in record:
         return torch.randn(record["input"], generator=torch.Generator().manual_seed(0))
     data = record["recipe"]["data"]
+    if str(data["spec"]).partition(":")[0] not in OPENERS:
+        require_trust(str(data["spec"]), folder, trust)
     return open_data(expand(data["spec"], "data.spec"), **data["options"]).example_input()

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 import typer
-import yaml
 from torch import Tensor, nn
 
 from convslim import models
 from convslim.errors import ArtifactError, ConvslimError, ModelError
+from convslim.pipeline.source_lines import read_value
 from convslim.sparsity import Relations, insert_relations_
 from convslim.surgery.weights import load_weights
 
@@ -44,7 +44,7 @@ def parse_options(options: list[str]) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not equals:
             raise typer.BadParameter(f"'{option}': write KEY=VALUE, for example num_classes=100.")
-        found[key] = yaml.safe_load(value)
+        found[key] = read_value(value, f"--option {option}")
     return found
 
 
@@ -74,11 +74,14 @@ def _usual(spec: str) -> tuple[int, ...]:
     raise ModelError(f"The image size of '{spec}' is not known; give it, for example --input 1,3,32,32.")
 
 
-def artifact_factory(record: Any, folder: Path) -> Callable[[], nn.Module]:
+def artifact_factory(record: Any, folder: Path, *, trust: bool = False) -> Callable[[], nn.Module]:
     """Builds the unpruned network that an artifact's record names.
 
+    Args:
+        trust: Run code that the record names. A folder may come from anybody, and so may the code beside it.
+
     Raises:
-        ArtifactError: the record names none.
+        ArtifactError: the record names none, or code without being trusted.
     """
     try:
         found = record["recipe"]["model"] if "recipe" in record else record["model"]
@@ -90,6 +93,9 @@ def artifact_factory(record: Any, folder: Path) -> Callable[[], nn.Module]:
             "convslim.load(folder, factory) and export from there."
         ) from error
 
+    if ":" in spec and not spec.startswith(("timm:", "torchvision:")):
+        require_trust(spec, folder, trust)
+
     def factory() -> nn.Module:
         try:
             model = models.create(spec, **options)
@@ -98,6 +104,19 @@ def artifact_factory(record: Any, folder: Path) -> Callable[[], nn.Module]:
             raise ArtifactError(f"{folder} was made from '{spec}', which cannot be built: {error}") from error
 
     return factory
+
+
+def require_trust(spec: str, folder: Path, trust: bool) -> None:
+    """Refuse to run code that a folder names and the user did not.
+
+    Raises:
+        ArtifactError: it is not trusted.
+    """
+    if not trust:
+        raise ArtifactError(
+            f"{folder} names the code '{spec}', and a folder does not get to run code by itself. If you trust the "
+            "folder and this code, add --trust."
+        )
 
 
 def _relations(steps: Iterable[Mapping[str, Any]]) -> Relations | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from convslim.cli.console import note, out, say, step_line
 from convslim.cli.dry_run import dry_run
 from convslim.cli.methods import MethodWords, recipe_of_method
+from convslim.errors import ConvslimError, RecipeError
 from convslim.pipeline import Recipe, load_recipe
 from convslim.pipeline import run as run_recipe
 from convslim.report import RunRecord, run_table
@@ -77,13 +79,24 @@ def run(
             raise typer.BadParameter("--print belongs to --method; convslim recipes NAME prints a recipe.")
         say(text.rstrip())
         return
-    folder = out_dir or Path("runs") / loaded.name
+    folder = out_dir or default_folder(loaded)
     if dry:
         dry_run(loaded, folder, as_json=as_json, quiet=quiet)
         return
     quiet = quiet or as_json
     again = {"resume": resume, "overwrite": overwrite}
     run_in(loaded, named, folder, **again, quiet=quiet, assignments=assignments or [], as_json=as_json)
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """`runs/NAME`, for names that cannot lead elsewhere.
+
+    Raises:
+        RecipeError: the name is no name of a folder.
+    """
+    if not re.fullmatch(r"\w[\w .+-]*", recipe.name):
+        raise RecipeError(f"The name {recipe.name!r} is no name of a folder. Give the folder with --out.")
+    return Path("runs") / recipe.name
 
 
 def _asked_for(recipe: str | None, words: MethodWords, assignments: list[str]) -> tuple[Recipe, list[str], str | None]:
@@ -125,10 +138,19 @@ def run_in(
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") != "0":
         return record  # under torchrun the first process speaks for all
-    page = write_page(read_run(folder), folder / PAGE)
+    page = _page(folder)
     if as_json:
         say(record.model_dump_json(indent=1))
         return record
     out().print(run_table(record))
     say(f"Record: {folder / 'record.json'}   network: {folder / 'model'}   report: {page}")
     return record
+
+
+def _page(folder: Path) -> str:
+    """The report; what goes wrong with it must not spoil a run that is finished."""
+    try:
+        return str(write_page(read_run(folder), folder / PAGE))
+    except ConvslimError as error:
+        note(f"The report could not be written: {error}")
+        return "none"

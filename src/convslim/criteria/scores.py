@@ -63,5 +63,5 @@ class Scores:
                 raise ValueError(f"the keys are {sorted(record)}, not {sorted(_KEYS)}")
             values = {str(name): np.array(numbers, np.float64) for name, numbers in record["values"].items()}
             return cls(str(record["criterion"]), str(record["structure"]), values, tuple(record["unscored"]))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ArtifactError(f"This is not a record of scores: {error}. Write it with Scores.to_json.") from error

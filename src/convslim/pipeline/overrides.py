@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
-
 from convslim.errors import RecipeError, nearest
+from convslim.pipeline.source_lines import read_value
 
 
 def apply_overrides(data: Any, assignments: Iterable[str]) -> Any:
@@ -27,11 +26,7 @@ def apply_overrides(data: Any, assignments: Iterable[str]) -> Any:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise RecipeError(f"--set {assignment}: write KEY=VALUE, for example steps.prune.budget.macs=0.4.")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {assignment}: the value {text!r} is not YAML: {error}") from error
-        data = _assigned(data, path.split("."), value, assignment)
+        data = _assigned(data, path.split("."), read_value(text, f"--set {assignment}"), assignment)
     return data
 
 

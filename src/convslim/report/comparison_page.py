@@ -12,14 +12,19 @@ from convslim.report.figures.chart import SERIES, Frame, figure, line, point, sp
 from convslim.report.markup import bar, element, joined, scrolled, table
 from convslim.report.quality import measure_of, qualities, titled
 from convslim.report.run_files import RunFiles
-from convslim.report.run_page import filled
+from convslim.report.run_page import filled, readable
 from convslim.report.sections.headline import facts
 from convslim.report.sections.section import Section
 
 
 def comparison_page(runs: Sequence[RunFiles]) -> str:
-    """The page as HTML text."""
-    sections = [section for section in (_results(runs), _channels(runs), _machines(runs)) if section is not None]
+    """The page as HTML text.
+
+    Raises:
+        ArtifactError: a record does not make sense.
+    """
+    with readable(", ".join(run.name for run in runs)):
+        sections = [section for section in (_results(runs), _channels(runs), _machines(runs)) if section is not None]
     return filled(
         title=", ".join(run.name for run in runs),
         kicker=f"convslim: {len(runs)} runs side by side",

@@ -6,7 +6,8 @@ reasons, recipes – is escaped by the template or by :func:`~convslim.report.ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Final
 
@@ -14,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 import convslim
+from convslim.errors import ArtifactError
 from convslim.report.run_files import RunFiles
 from convslim.report.sections.channels import channels
 from convslim.report.sections.classes import classes
@@ -46,17 +48,34 @@ SECTIONS: Final[tuple[Callable[[RunFiles], Section | None], ...]] = (
 
 
 def run_page(run: RunFiles) -> str:
-    """The page of one run as HTML text."""
-    sections = [section for make in SECTIONS if (section := make(run)) is not None]
+    """The page of one run as HTML text.
+
+    Raises:
+        ArtifactError: the record does not make sense.
+    """
+    with readable(run.name):
+        head = {"sentence": sentence(run), "headline": headline(run)}
+        sections = [section for make in SECTIONS if (section := make(run)) is not None]
     return filled(
         title=run.name,
         kicker="convslim run",
-        sentence=sentence(run),
-        headline=headline(run),
+        **head,
         sections=sections,
         source="the run's record and plan",
         record=run.record.model_dump_json(),
     )
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """A record is valid JSON of the right keys; what steps tell in their details may still be anything."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"The record of {name} is damaged: {type(error).__name__}: {error}. Copy the run's folder again, or "
+            "--resume it."
+        ) from error
 
 
 def filled(**words: object) -> str:

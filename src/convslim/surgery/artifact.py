@@ -236,7 +236,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         attributes = {str(name): int(number) for name, number in manifest["attributes"].items()}
     except OSError as error:
         raise ArtifactError(f"{path} is not a convslim artifact: {error}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path / MANIFEST} is damaged: {type(error).__name__}: {error}.") from error
     for name, expected in sums.items():
         file = path / Path(name).name

@@ -97,7 +97,7 @@ def assemble(program: Program, tensors: Mapping[str, Tensor]) -> fx.GraphModule:
         _add_constants_(root, program.constants, tensors)
         _check_targets(root, graph)
         built = fx.GraphModule(root, graph, class_name=program.kind if program.kind.isidentifier() else "GraphModule")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, SyntaxError, RuntimeError, AssertionError) as error:
         raise ArtifactError(f"The saved graph is damaged: {type(error).__name__}: {error}. Save it again.") from error
     # GraphModule takes over only what its nodes name; here every tensor and module of the class stays.
     built._modules, built._parameters = root._modules, root._parameters
