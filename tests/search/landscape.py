@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import optuna
 import torch
 from torch import nn
 
@@ -70,7 +71,7 @@ def space(budget: dict[str, float] | None = None, **options: object) -> Space:
 
 
 def search(
-    storage: Path,
+    storage: Path | None,
     evaluator: Landscape,
     settings: SearchSettings,
     *,
@@ -79,11 +80,10 @@ def search(
     lock_timeout: float = 60.0,
     **options: object,
 ) -> Search:
-    """A search of the landscape in a storage."""
+    """A search of the landscape in a storage; None keeps it in memory, for long ones."""
     searched = searched or space()
     objective = Objective(kind, searched.cost(searched.whole()), weight=0.2 if kind == "adjustable" else 0.0)  # type: ignore[arg-type]
     found = identity(searched, settings, objective, {})
-    study = open_study(
-        open_storage(storage, lock_timeout=lock_timeout), "landscape", found, objective.num_values, str(storage)
-    )
+    opened = optuna.storages.InMemoryStorage() if storage is None else open_storage(storage, lock_timeout=lock_timeout)
+    study = open_study(opened, "landscape", found, objective.num_values, str(storage))
     return Search(searched, objective, settings, evaluator, Ledger(study, searched, str(storage)), **options)  # type: ignore[arg-type]
