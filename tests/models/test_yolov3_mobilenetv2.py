@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import convslim
@@ -75,6 +76,18 @@ def test_the_features_have_the_names_of_torchvision():
     own.load_state_dict(theirs.state_dict())
     image = torch.randn(1, 3, 64, 64)
     assert torch.equal(own.eval()(image), theirs.eval()(image))
+
+
+def test_the_features_are_loaded_from_a_file(tmp_path):
+    own = mobilenet_v2_features(0.25)
+    weights = {f"features.{name}": tensor for name, tensor in own.state_dict().items()}
+    save_file({**weights, "classifier.1.bias": torch.zeros(1000)}, tmp_path / "mobilenet.safetensors")
+    model = YOLOv3MobileNetV2(width=0.25, features=str(tmp_path / "mobilenet.safetensors"))
+    assert all(torch.equal(tensor, weights[f"features.{name}"]) for name, tensor in model.features.state_dict().items())
+    weights.pop("features.3.conv.2.weight")
+    save_file(weights, tmp_path / "part.safetensors")
+    with pytest.raises(ModelError, match=r"lacks 1 tensors of the features, for example features\.3\.conv\.2\.weight"):
+        YOLOv3MobileNetV2(width=0.25, features=str(tmp_path / "part.safetensors"))
 
 
 @pytest.mark.parametrize("options", [{"num_classes": 0}, {"width": 0.0}])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -68,32 +68,28 @@ class Guidance(nn.Module):
             yield
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The teacher's scores (N, K) and its maps by position."""
+    def teach(self, images: Tensor) -> tuple[Any, dict[str, Tensor]]:
+        """The teacher's outputs, scores (N, K) of a classifier, and its maps by position."""
         shown: dict[str, Tensor] = {}
         names = {given.name for group in self.pairs for _, given in group}
         with outputs_seen(self.teacher, names, shown.__setitem__):
             scores = self.teacher(images)
         return scores, shown
 
-    def loss(self, scores: Tensor, lesson: tuple[Tensor, dict[str, Tensor]], labels: Tensor) -> Tensor:
+    def loss(self, outputs: Any, lesson: tuple[Any, dict[str, Tensor]], labels: Any) -> Tensor:
         """Σ weight·loss in float32, of the forward pass that was watched last.
 
         Args:
-            scores: The student's, (N, K).
+            outputs: The student's: scores (N, K) of a classifier; those of other networks are not compared.
             lesson: What `teach` gave on the same images.
-            labels: (N,).
+            labels: (N,) of a classifier.
 
         Raises:
-            ModelError: Teacher and student do not score the same classes.
+            ModelError: Teacher and student do not score the same classes, or there are no scores to compare.
         """
         told, shown = lesson
-        if told.shape != scores.shape:
-            raise ModelError(
-                f"The teacher gives scores of shape {tuple(told.shape)}, the student {tuple(scores.shape)}. "
-                "Guidance needs a teacher of the same classes; set its options.num_classes, or give another one."
-            )
-        total = scores.new_zeros(())
+        scores, told = self._compared(outputs, told)
+        total = torch.zeros((), device=scores.device)
         for config, group, adapters in zip(self.config.losses, self.pairs, self.adapters, strict=True):
             assert isinstance(adapters, nn.ModuleList), "every loss has a list of adapters"
             seen = [self._seen[own.name].float() for own, _ in group]
@@ -103,6 +99,24 @@ class Guidance(nn.Module):
             total = total + config.weight * loss
         self._seen.clear()
         return total
+
+    def _compared(self, outputs: Any, told: Any) -> tuple[Tensor, Tensor]:
+        """Class scores of student and teacher; nothing where networks have none, and maps alone are compared."""
+        if not isinstance(outputs, Tensor):
+            for loss in self.config.losses:
+                if loss.kind not in OF_MAPS:
+                    raise ModelError(
+                        f"Distillation by {loss.kind} compares class scores, and a detector has none. Write one of "
+                        f"{', '.join(sorted(OF_MAPS))}."
+                    )
+            device = next(self.teacher.parameters()).device
+            return torch.zeros(0, device=device), torch.zeros(0, device=device)
+        if told.shape != outputs.shape:
+            raise ModelError(
+                f"The teacher gives scores of shape {tuple(told.shape)}, the student {tuple(outputs.shape)}. "
+                "Guidance needs a teacher of the same classes; set its options.num_classes, or give another one."
+            )
+        return outputs, told
 
 
 def guide(

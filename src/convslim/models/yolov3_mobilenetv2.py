@@ -21,6 +21,7 @@ from convslim.models.mobilenet_v2 import (
     multiple_of_8,
     output_channels,
 )
+from convslim.surgery.weights import load_weights
 
 SLOTS = 3
 """Boxes of a cell."""
@@ -71,12 +72,19 @@ class YOLOv3MobileNetV2(nn.Module):
         num_classes: kinds of objects.
         width: channel multiplier of features and heads.
         in_channels: channels of the images.
+        features: file with weights for the features, as torchvision's MobileNetV2 has them; others in it are left out.
+
+    Raises:
+        ModelError: a number is out of range, or the weights do not fit.
+        ArtifactError: the file cannot be read.
 
     >>> sum(parameter.numel() for parameter in YOLOv3MobileNetV2(num_classes=20).parameters())
     6775393
     """
 
-    def __init__(self, *, num_classes: int = 20, width: float = 1.0, in_channels: int = 3) -> None:
+    def __init__(
+        self, *, num_classes: int = 20, width: float = 1.0, in_channels: int = 3, features: str | None = None
+    ) -> None:
         super().__init__()
         if num_classes < 1:
             raise ModelError(f"num_classes={num_classes} must be 1 at least.")
@@ -97,6 +105,13 @@ class YOLOv3MobileNetV2(nn.Module):
         self.head_small = _Head(quarter, multiple_of_8(256 * width), outputs)
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
         self._initialize()
+        if features is not None:
+            self._load_features(features)
+
+    def _load_features(self, file: str) -> None:
+        missing = [name for name in load_weights(self, file, strict=False).missing if name.startswith("features.")]
+        if missing:
+            raise ModelError(f"{file} lacks {len(missing)} tensors of the features, for example {missing[0]}.")
 
     def _initialize(self) -> None:
         for module in self.modules():

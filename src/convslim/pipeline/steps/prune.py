@@ -29,6 +29,7 @@ from convslim.surgery import PruningPlan, carry_out, fold_
 from convslim.surgery.layerwise import LayerCut, LayerwiseRemoval, carry_out_layerwise
 from convslim.surgery.remove import Removal
 from convslim.train.progress import progress
+from convslim.train.tasks import loss_of
 
 
 class PruneStep(StepConfig):
@@ -183,7 +184,14 @@ def _removed(
 
 
 def _scores(config: PruneStep, subject: Subject, graph: ChannelGraph, context: Context) -> Scores:
-    found = score(graph, subject.scored, subject.criterion, batches=_batches(config, context), seed=config.seed)
+    found = score(
+        graph,
+        subject.scored,
+        subject.criterion,
+        batches=_batches(config, context),
+        loss=loss_of(context.source.train),
+        seed=config.seed,
+    )
     return found if config.linear else found.only(activated(graph))
 
 
