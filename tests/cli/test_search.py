@@ -48,6 +48,7 @@ def test_a_worker_ends_what_a_killed_run_began(tmp_path: Path, monkeypatch: pyte
         (("worker", "--storage", "nowhere.db", "--study", "x"), 1, "There is no file nowhere.db"),
         (("master", "--storage", "nowhere.db", "--study", "x"), 2, "convslim search worker"),
         (("worker", "--storage", "nowhere.db"), 2, "--study"),
+        (("worker", "--storage", "nothing://host/name", "--study", "x"), 1, "nothing://host/name, cannot be used"),
     ],
 )
 def test_errors(arguments: tuple[str, ...], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -53,7 +53,7 @@ def open_storage(spec: str | Path, *, make: bool = True, lock_timeout: float = L
     """
     text = str(spec)
     path = Path(text.removeprefix("sqlite:///"))
-    if not make and not (path.exists() or "://" in str(path)):
+    if not make and "://" not in text.removeprefix("sqlite:///") and not path.exists():
         raise ArtifactError(f"There is no file {path}. Start the search first; a finished one needs no workers.")
     with told_of_storage(text):
         if text.startswith("sqlite:///") or ("://" not in text and path.suffix in SQLITE_SUFFIXES):
