@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.data.voc_sample import write_sample
 
-from convslim.errors import ModelError
+from convslim.errors import ModelError, RecipeError
 from convslim.pipeline import parse_recipe, run
 
 SIDE = 64
@@ -53,6 +53,11 @@ def test_a_smaller_detector_comes_out(sample: Path, tmp_path: Path, method: str)
     assert last.macs <= 0.8 * record.base_macs
     if method == "guided":
         assert last.details["epochs"][0]["guidance"] > 0
+
+
+def test_a_search_wants_labels(sample: Path, tmp_path: Path):
+    with pytest.raises(RecipeError, match="candidates are compared by accuracy, and the images of 'sample' have boxes"):
+        run(recipe(sample, {"search": {"budget": {"macs": 0.8}}}), tmp_path / "run", quiet=True)
 
 
 def test_class_scores_are_not_compared(sample: Path, tmp_path: Path):
