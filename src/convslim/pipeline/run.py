@@ -208,8 +208,8 @@ def _check_task(recipe: Recipe, source: DataSource) -> None:
     for number, step in enumerate(recipe.steps, start=1):
         if isinstance(step.config, SearchStep) and source.train.task != "classification":
             raise RecipeError(
-                f"Step {number} ({step.kind}): candidates are compared by accuracy, and the images of '{source.name}' have "
-                "boxes. Cut with prune instead."
+                f"Step {number} ({step.kind}): candidates are compared by accuracy, and the images of '{source.name}' "
+                "have boxes. Cut with prune instead."
             )
 
 
