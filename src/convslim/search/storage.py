@@ -81,6 +81,11 @@ def told_of_storage(where: str) -> Iterator[None]:
         yield
     except TROUBLES as error:
         cause = " ".join(str(error.__cause__ or error).split("\n")[0].split()) or type(error).__name__
+        if isinstance(error, ImportError):
+            raise ArtifactError(
+                f"The storage of the search, {where}, needs a driver that is not installed: {cause}. Install it, or "
+                "use a journal file."
+            ) from error
         if "locked" in cause or "busy" in cause:
             raise ArtifactError(
                 f"The storage of the search, {where}, is locked by another process: {cause}. End that process and go "
