@@ -56,8 +56,8 @@ class FileFacts:
             )
         except (KeyError, ValueError, TypeError) as error:
             raise ExportError(
-                f"{name} does not say what its outputs mean: {type(error).__name__} {error} in its metadata. Give a file "
-                "that the steps export or quantize of a run wrote."
+                f"{name} does not say what its outputs mean ({type(error).__name__} {error} in its metadata). Give one "
+                "that step export or quantize of a run wrote."
             ) from error
 
 
