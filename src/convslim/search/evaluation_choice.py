@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.backends import mkldnn
 
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.probe import trial_kept
-from convslim.channels.tape import ExampleInput
+from convslim.channels.program.assemble import assemble
+from convslim.channels.tape import ExampleInput, named_tensors
+from convslim.channels.trace import trace
 from convslim.errors import ConvslimError, ModelError
 from convslim.search.evaluation_images import JudgingImages
 from convslim.search.evaluation_removal import RemovalEvaluator
@@ -19,8 +23,6 @@ from convslim.surgery.plan import PruningPlan, make_plan
 
 TOLERANCES: dict[Precision, float] = {"32": 1e-3, "bf16": 0.1}
 """Largest ‖s' - s‖/‖s‖ for class scores s of a trial candidate, float32 after removal, and s' as judged."""
-
-_LAYOUTS = (torch.channels_last, torch.contiguous_format)
 
 
 def build_evaluator(
@@ -69,15 +71,68 @@ def build_evaluator(
     trial, images = make_plan(graph, kept), images.shuffled(seed)
     few = JudgingImages(images.calibration[:1], *images.batches()[0], images.batch_size)
     expected = RemovalEvaluator(model, graph, example_input, few).scores(trial)
-    reason = ""
+    ways, reason = _ways(model, graph, example_input, trial, images.images.device), ""
     for kind in _precisions(precision, images.images.device):
-        for layout in _LAYOUTS:
-            failure = _failure(model, graph, few, trial, expected, kind, layout)
+        for way in ways:
+            failure = _failure(way, graph, few, trial, expected, kind)
             if not failure:
-                form = planned_form(model, trial)
-                return ViewEvaluator(form, graph, images, precision=kind, layout=layout, error=error, reason=reason)
+                return way.evaluator(graph, images, kind, error, reason)
             reason = reason or failure
     return RemovalEvaluator(model, graph, example_input, images, error=error, reason=reason)
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """One way to judge on slices, as `name` says: a form of the network, its graph, the layout, fused or not."""
+
+    name: str
+    form: nn.Module
+    graph: ChannelGraph
+    layout: torch.memory_format
+    fused: bool
+
+    def evaluator(
+        self, plans: ChannelGraph, images: JudgingImages, precision: Precision, error: float, reason: str
+    ) -> ViewEvaluator:
+        return ViewEvaluator(
+            self.form,
+            self.graph,
+            images,
+            structure=plans.structure,
+            precision=precision,
+            layout=self.layout,
+            fused=self.fused,
+            error=error,
+            reason=reason,
+        )
+
+
+def _ways(
+    model: nn.Module, graph: ChannelGraph, example_input: ExampleInput, trial: PruningPlan, device: torch.device
+) -> list[_Way]:
+    """What to try, the fastest first."""
+    form = planned_form(model, trial)
+    ways = [
+        _Way("channels last", form, graph, torch.channels_last, False),
+        _Way("contiguous", form, graph, torch.contiguous_format, False),
+    ]
+    written = _written(model, graph, example_input) if device.type == "cpu" and mkldnn.is_available() else None
+    if written is not None and written.program is not None:
+        program = assemble(written.program, named_tensors(model))
+        ways.insert(0, _Way("fused", program, written, torch.channels_last, True))
+    return ways
+
+
+def _written(model: nn.Module, graph: ChannelGraph, example_input: ExampleInput) -> ChannelGraph | None:
+    """The model's channels as a graph that has all groups of the given one; None if there is none."""
+    if graph.way == "graph":
+        return graph
+    try:
+        other = trace(model, example_input, ways=("graph",))
+    except ConvslimError:
+        return None
+    sizes = {group.name: group.num_channels for group in other.prunable}
+    return other if all(sizes.get(group.name) == group.num_channels for group in graph.prunable) else None
 
 
 def _precisions(wanted: Literal["auto", "32", "bf16"], device: torch.device) -> tuple[Precision, ...]:
@@ -89,22 +144,15 @@ def _precisions(wanted: Literal["auto", "32", "bf16"], device: torch.device) -> 
 
 
 def _failure(
-    model: nn.Module,
-    graph: ChannelGraph,
-    few: JudgingImages,
-    trial: PruningPlan,
-    expected: Tensor,
-    precision: Precision,
-    layout: torch.memory_format,
+    way: _Way, graph: ChannelGraph, few: JudgingImages, trial: PruningPlan, expected: Tensor, precision: Precision
 ) -> str:
     """Why a way does not give what removal gives; empty if it does."""
-    name = f"{precision} {'channels last' if layout is torch.channels_last else 'contiguous'}"
+    name = f"On slices of the weights, {precision}, {way.name}:"
     try:
-        views = ViewEvaluator(planned_form(model, trial), graph, few, precision=precision, layout=layout)
-        found = views.scores(trial)
+        found = way.evaluator(graph, few, precision, 0.01, "").scores(trial)
     except (ConvslimError, RuntimeError) as failure:
-        return f"on slices of the weights, {name}: {failure}"
+        return f"{name} {failure}"
     error = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
     if not error <= TOLERANCES[precision]:
-        return f"on slices of the weights, {name}: scores of a trial candidate differ by {error:.2g} of their norm"
+        return f"{name} the scores of a trial candidate differ by {error:.2g} of their norm."
     return ""

@@ -5,6 +5,7 @@ w'[o] = w[o] · γ[o] / √(σ²[o] + ε)        b'[o] = (b[o] - μ[o]) · γ[o]
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,10 +15,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from convslim.channels.tape import OpCall, Tape
 from convslim.search.evaluation_shell import Shell
+from convslim.search.evaluation_statistics import is_plain
 
 _CONVOLUTIONS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMALIZING: Final = ("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training")
-_NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +46,15 @@ def pairs_to_fold(tape: Tape, network: nn.Module) -> tuple[FoldedPair, ...]:
         if len(behind) != 1 or behind[0].name not in _NORMALIZING:
             continue
         names = call.module, behind[0].module
-        kinds = type(modules[names[0]]) in _CONVOLUTIONS and type(modules[names[1]]) in _NORMS
-        if kinds and all(_is_plain(modules[name], ran.count(name)) for name in names):
+        conv, norm = (modules[name] for name in names)
+        fits = type(conv) in _CONVOLUTIONS and _is_unhooked(conv) and is_plain(norm)
+        if fits and all(ran.count(name) == 1 for name in names):
             pairs.append(FoldedPair(*names))
     return tuple(pairs)
 
 
-def _is_plain(module: nn.Module, calls: int) -> bool:
-    """True for a layer that runs once and does what its class does, on statistics of its own."""
-    hooked = bool(module._forward_hooks or module._forward_pre_hooks or module._modules)
-    tracked = not isinstance(module, _BatchNorm) or module.track_running_stats
-    return calls == 1 and not hooked and tracked and "forward" not in vars(module)
+def _is_unhooked(module: nn.Module) -> bool:
+    return not (module._forward_hooks or module._forward_pre_hooks or module._modules or "forward" in vars(module))
 
 
 def folded(
@@ -84,11 +83,11 @@ class Folding:
 
     Args:
         shell: Holds the network.
-        tape: A recorded pass of the original.
+        pairs: What is folded in it.
     """
 
-    def __init__(self, shell: Shell, tape: Tape) -> None:
-        self.pairs = pairs_to_fold(tape, shell.network)
+    def __init__(self, shell: Shell, pairs: Sequence[FoldedPair]) -> None:
+        self.pairs = tuple(pairs)
         self._shell = shell
         modules = shell.modules()
         norms = {id(modules[pair.norm]) for pair in self.pairs}

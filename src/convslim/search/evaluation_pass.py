@@ -50,22 +50,24 @@ def run(network: nn.Module, images: Tensor) -> Tensor:
     return scores
 
 
-def estimate_(network: nn.Module, run: Run, batches: Sequence[Tensor]) -> None:
+def statistics_of(network: nn.Module) -> list[_BatchNorm]:
+    """The BatchNorms that keep statistics."""
+    return [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+
+
+def estimate_(norms: Sequence[_BatchNorm], run: Run, batches: Sequence[Tensor]) -> None:
     """Replace BatchNorm statistics by their plain average over batches, as `convslim.train.recalibrate_` does.
 
     Args:
-        network: In evaluation mode, as it is afterwards; all its BatchNorms that track statistics are changed.
-        run: Runs it.
+        norms: In evaluation mode, as they are afterwards.
+        run: Runs their network.
         batches: Each is normalized by its own statistics.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    if not norms:
-        return
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
         norm.training = True
-    for batch in batches:
+    for batch in batches if norms else ():
         run(batch)
     for norm in norms:
         norm.training = False

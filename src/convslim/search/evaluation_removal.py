@@ -11,7 +11,7 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.tape import ExampleInput
 from convslim.search.evaluation import Evaluation
 from convslim.search.evaluation_images import JudgingImages
-from convslim.search.evaluation_pass import count, estimate_, run, undrawn
+from convslim.search.evaluation_pass import count, estimate_, run, statistics_of, undrawn
 from convslim.search.evaluation_views import Precision
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.remove import remove
@@ -77,5 +77,5 @@ class RemovalEvaluator:
     def _calibrated(self, plan: PruningPlan) -> nn.Module:
         small = remove(self._model, plan, self._example_input, graph=self._graph).eval()
         with undrawn(self._images.images.device):
-            estimate_(small, lambda images: run(small, images), self._images.calibration)
+            estimate_(statistics_of(small), lambda images: run(small, images), self._images.calibration)
         return small

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from convslim.channels.graph import ChannelGraph
 from convslim.errors import PlanError
 from convslim.search.evaluation import Evaluation
-from convslim.search.evaluation_fold import Folding
+from convslim.search.evaluation_blocks import Blocks
+from convslim.search.evaluation_fold import Folding, pairs_to_fold
 from convslim.search.evaluation_images import JudgingImages
-from convslim.search.evaluation_pass import count, estimate_, run, undrawn
+from convslim.search.evaluation_pass import count, estimate_, run, statistics_of, undrawn
 from convslim.search.evaluation_shell import Shell
-from convslim.surgery.plan import PruningPlan
+from convslim.search.evaluation_statistics import Estimating, is_plain, places_of
+from convslim.surgery.plan import PruningPlan, make_plan
 
 Precision = Literal["32", "bf16"]
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
@@ -35,12 +37,15 @@ class ViewEvaluator:
         reason: Why it computes in this way; empty if nothing was left out.
 
     Args:
-        form: The network in the form that plans are carried out on; left as it is, and its weights are taken now.
-        graph: Its channel graph.
+        form: The network in the form that candidates are judged in: of its own class, or a graph; left as it is, and
+            its weights are taken now.
+        graph: The channel graph of that form.
+        structure: Of the plans to be judged; where it is not that of `graph`, the groups have the same names.
         images: What candidates are shown; the first images should stand for all of them, see
             :meth:`~convslim.search.evaluation_images.JudgingImages.shuffled`.
         precision: Of what is computed; statistics are float32 in any case.
         layout: Of images and weights in memory.
+        fused: Whether chains of a graph are one operation each, see :mod:`convslim.search.evaluation_blocks`.
         error: Probability with which a candidate may be given up that would have reached the wanted share.
         reason: To be reported.
     """
@@ -51,8 +56,10 @@ class ViewEvaluator:
         graph: ChannelGraph,
         images: JudgingImages,
         *,
+        structure: str = "",
         precision: Precision = "32",
         layout: torch.memory_format = torch.channels_last,
+        fused: bool = False,
         error: float = 0.01,
         reason: str = "",
     ) -> None:
@@ -60,9 +67,17 @@ class ViewEvaluator:
         self.precision: Precision = precision
         self.reason = reason
         self._shell = Shell(form, graph, _DTYPES[precision], layout)
-        self._folding = Folding(self._shell, graph.evidence.tape)
+        pairs = pairs_to_fold(graph.evidence.tape, self._shell.network)
+        self._norms = statistics_of(self._shell.network)
+        self._blocks = Blocks(self._shell, pairs if fused else ())
+        self._folding = Folding(self._shell, [pair for pair in pairs if pair not in self._blocks.pairs])
+        inside = {pair.norm for pair in self._blocks.pairs}
+        named = dict(self._shell.network.named_modules())
+        plain = [norm for norm in self._norms if is_plain(norm) and not any(norm is named[name] for name in inside)]
+        self._estimating = [Estimating(norm) for norm in plain]
+        self._places = places_of(self._shell.network, plain)
         self._images = images.held_as(_DTYPES[precision], layout)
-        self._structure = graph.structure
+        self._graph, self._structure = graph, structure or graph.structure
         self._error = error
 
     def __call__(self, plan: PruningPlan, *, hopeless_below: float | None = None) -> Evaluation:
@@ -90,12 +105,25 @@ class ViewEvaluator:
                 f"The plan was made for another network (structure {plan.structure[:12]}, candidates here have "
                 f"{self._structure[:12]}). Make it from the graph that the evaluator was made with."
             )
+        if plan.structure != self._graph.structure:
+            plan = make_plan(self._graph, {name: plan.kept[name] for name in plan.removed})
         with undrawn(self._images.images.device):
             self._folding.undo_()
             self._shell.put_(plan)
-            estimate_(self._shell.network, self._run, self._images.calibration)
+            self._blocks.begin_()
+            self._estimate_()
+            self._blocks.end_()
             self._folding.do_()
             yield
+
+    def _estimate_(self) -> None:
+        for children, leaf, number in self._places:
+            self._estimating[number].begin_()
+            children[leaf] = self._estimating[number]
+        estimate_(self._norms, self._run, self._images.calibration)
+        for children, leaf, number in self._places:
+            self._estimating[number].end_()
+            children[leaf] = self._estimating[number].norm
 
     def _run(self, images: Tensor) -> Tensor:
         return run(self._shell.network, images)
