@@ -1,4 +1,4 @@
-"""Runs killed at random moments and resumed give the same bits; `benchmarks/kills.py` kills more often, and more steps."""
+"""Runs killed at random moments and resumed give the same bits; `benchmarks/kills.py` kills more often."""
 
 import json
 import os
