@@ -6,6 +6,7 @@
 Networks, sizes and epochs are those of the recipe `bccd-yolov3-joint`. The dense network is trained once, and trained
 sparsely once. All cuts are of that one sparse network and have the same tuning and the same quantization training:
 `joint` by |γ| over all layers, `uniform` by |γ| with the same share of every layer, `random` by chance over all layers.
+The int8 file of the dense network comes from calibration alone.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def measure(out: Path) -> None:
     step = steps()
     carry_out("dense", [{"train": step["train"]}], None, out)
     carry_out("sparse", [{"sparsify": step["sparsify"]}], weights_of(out, "dense"), out)
-    quantized = [{"evaluate": {}}, {"quantize": step["quantize"]}, *FINISH]
+    calibrated = {key: step["quantize"][key] for key in ("num_images", "compared")}
+    quantized = [{"evaluate": {}}, {"quantize": calibrated}, *FINISH]
     carry_out("dense-int8", quantized, weights_of(out, "dense"), out)
     tuned = [{kind: step[kind]} for kind in ("recalibrate", "finetune", "quantize")]
     for left in LEFT:
