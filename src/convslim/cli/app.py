@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "inspect": "Show a network's channel groups: who makes and reads them, what binds them, what pins them and why.",
     "prune": "Cut a network to a budget and save it, proven equal to the masked original.",
     "compress": "Cut a trained network to a budget and refit what is left by least squares: no labels, no training.",
+    "quantize": "Write a network in 8-bit integers, calibrated on images without labels, and measure the file.",
     "export": "Write an ONNX file with dynamic batch, and compare what ONNX Runtime computes with PyTorch.",
     "predict": "Find objects with a detector's ONNX file: in an image, a folder of images, or a video.",
     "bench": "Measure latency: several files and networks in turn, so that noise hits all alike.",

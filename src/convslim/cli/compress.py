@@ -11,9 +11,9 @@ import typer
 
 from convslim.cli.budget import parse_budget
 from convslim.cli.calibration import Choice, batches, calibration
-from convslim.cli.compress_int8 import quantized
 from convslim.cli.compress_report import Clock, effort, facts, lines
 from convslim.cli.console import note, say, watching
+from convslim.cli.int8_file import How, int8_file, int8_lines
 from convslim.cli.labeled import answers, compared
 from convslim.cli.memory import memory_note
 from convslim.cli.network import build, parse_options
@@ -95,7 +95,7 @@ def compress(
         if found.test is not None and before is not None:
             tested = compared(before, answers(done.model, found.test, quiet=quiet))
             clock.lap("to evaluate")
-        integers = None if int8 is None else quantized(network, done.model, inputs, found.test, int8)
+        integers = None if int8 is None else int8_file(network, done.model, inputs, found.test, int8, How())
         if integers is not None:
             clock.lap("to quantize")
         record = {
@@ -113,7 +113,8 @@ def compress(
     if as_json:
         say(json.dumps(record, indent=1))
         return
-    for text in (*lines(record), *_files(out_dir, exported, int8 is not None), effort(clock)):
+    in_words = () if integers is None else int8_lines(integers)
+    for text in (*lines(record), *in_words, *_files(out_dir, exported, int8 is not None), effort(clock)):
         say(text)
 
 

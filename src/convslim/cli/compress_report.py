@@ -47,7 +47,7 @@ def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | Non
     """Everything that was measured, as JSON values; `test` is None where there are no labels."""
     solution, fitted = done.allocation, done.reconstruction
     return {
-        "images": _images(found, fitted.num_images, done.parity.num_images),
+        "images": image_facts(found, fitted.num_images, done.parity.num_images),
         "macs": [solution.original_macs, solution.macs],
         "params": [solution.original_params, solution.params],
         "latency": None if solution.latency is None else solution.latency.to_data(),
@@ -66,7 +66,8 @@ def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | Non
     }
 
 
-def _images(found: Calibration, fitted: int, held_out: int) -> dict[str, Any]:
+def image_facts(found: Calibration, fitted: int, held_out: int) -> dict[str, Any]:
+    """Which images were used, as JSON values."""
     images = found.images
     return {
         "found": images.found,
@@ -114,7 +115,7 @@ def _thin(layers: tuple[FittedLayer, ...], num_images: int) -> Iterator[str]:
 
 def lines(record: Mapping[str, Any]) -> Iterator[str]:
     """The record in words."""
-    yield from _image_lines(record["images"])
+    yield from image_lines(record["images"])
     yield from (f"note: {text}" for text in record["notes"])
     yield from (f"note: {module} was not refitted: {reason}" for module, reason in record["left"])
     if record["way"] == "graph":
@@ -129,22 +130,10 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
         f"Like the original on {record['parity']['num_images']:,} held-out images (on new ones it is less like it, if "
         "it was trained on these):"
     )
-    yield f"  cut            {_parity_text(record['parity_cut'])}"
-    yield f"  reconstructed  {_parity_text(record['parity'])}"
+    yield f"  cut            {parity_text(record['parity_cut'])}"
+    yield f"  reconstructed  {parity_text(record['parity'])}"
     if record["test"] is not None:
         yield _test_text(**record["test"])
-    if record["int8"] is not None:
-        yield from _int8_lines(record["int8"])
-
-
-def _int8_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """The int8 file."""
-    layers = found["float_layers"]
-    left = f"; {', '.join(layers)} in float" if layers else ""
-    yield f"{found['file']}: {found['bytes']:,} bytes, {counted(found['integer_layers'], 'layer')} in integers{left}"
-    yield f"  in integers    {_parity_text(found['parity'])}"
-    if (test := found["test"]) is not None:
-        yield f"  on {test['total']:,} test images the file is right on {test['correct']:,}"
 
 
 def _test_text(total: int, correct_before: int, correct: int, agreed: int) -> str:
@@ -160,7 +149,8 @@ def _share(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} % ({count:,} of {total:,}; 95 % interval {100 * low:.1f}–{100 * high:.1f})"
 
 
-def _image_lines(images: Mapping[str, Any]) -> Iterator[str]:
+def image_lines(images: Mapping[str, Any]) -> Iterator[str]:
+    """The same in words."""
     used = images["fitted"] + images["held_out"]
     yield (
         f"images     {used:,} of {images['found']:,} in use: {images['fitted']:,} to fit, {images['held_out']:,} held "
@@ -190,7 +180,8 @@ def _some(word: str, texts: list[str]) -> Iterator[str]:
         yield f"           and {len(texts) - _SHOWN:,} more, all named in the record"
 
 
-def _parity_text(parity: Mapping[str, Any]) -> str:
+def parity_text(parity: Mapping[str, Any]) -> str:
+    """A parity in one line."""
     error = f"relative squared error of the outputs {parity['error']:.2g}"
     if parity["agreement"] is None:
         return error

@@ -62,6 +62,16 @@ def from_artifact(folder: Path, shape: str | None, *, trust: bool = False) -> tu
     Raises:
         ArtifactError: the folder does not say which network it holds, or is damaged.
     """
+    network, record, folder = network_of(folder, trust=trust)
+    return network, _artifact_input(record, shape, folder, trust)
+
+
+def network_of(folder: Path, *, trust: bool = False) -> tuple[nn.Module, Any, Path]:
+    """The network in the folder of an artifact or of a run, its record, and the artifact's own folder.
+
+    Raises:
+        ArtifactError: the folder does not say which network it holds, or is damaged.
+    """
     if (folder / "model").is_dir() or not (folder / RECORD).exists():
         folder = folder / "model"
     try:
@@ -71,8 +81,7 @@ def from_artifact(folder: Path, shape: str | None, *, trust: bool = False) -> tu
             f"{folder} is no artifact that names its network: {error}. Give the folder `model` of a run, or "
             "one that `convslim prune` made."
         ) from error
-    network = load(folder, artifact_factory(record, folder, trust=trust))
-    return network.eval(), _artifact_input(record, shape, folder, trust)
+    return load(folder, artifact_factory(record, folder, trust=trust)).eval(), record, folder
 
 
 def _artifact_input(record: Any, shape: str | None, folder: Path, trust: bool) -> Tensor:
