@@ -146,7 +146,7 @@ def everything() -> list[dict[str, Any]]:
     return [
         step("train", 100_000, 95, details={"epochs": epochs(5)}),
         step("sparsify", 101_000, 96, details={"epochs": epochs(30, penalty=2.0), "scales": COUNTS}),
-        step("search", 40_000, 60, details=found),
+        step("search", 40_000, 60, details={"search": found}),
         step("prune", 40_000, 40, config={"criterion": EVIL, "keep": [EVIL]}, details=cut()),
         step("select", 40_000, 90, details={"epochs": epochs(3, guidance=0.5), "rounds": rounds}),
         step("reconstruct", 40_000, 92, details={"layers": [], "parity": parity}),
@@ -170,6 +170,7 @@ def detection() -> list[dict[str, Any]]:
 
     def judged(kind: str, macs: int, value: float) -> dict[str, Any]:
         more = {"measure": "mAP", "value": value, "eleven_point": value, "total": 36, "classes": classes(value)}
+        more["coco"] = {"AP": value / 2, "AP50": None}
         return {**step(kind, macs), **more}
 
     return [judged("evaluate", 100_000, 0.9), judged("finetune", 50_000, 0.85)]

@@ -80,6 +80,7 @@ def test_detectors_are_shown_by_average_precision(tmp_path: Path):
     assert "mAP against cost" in text
     assert "−5.00" in text  # points of the class
     assert "Precision and recall, step 2 finetune" in text
+    assert "42.50 %" in text  # COCO's AP
     assert "with 95 % intervals" not in text  # none is known of it
 
 

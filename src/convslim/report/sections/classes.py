@@ -9,7 +9,7 @@ from markupsafe import Markup
 from convslim.report.figures.axis import linear, percent
 from convslim.report.figures.chart import SERIES, Frame, dot, figure, line
 from convslim.report.markup import element, joined, scrolled, table
-from convslim.report.record import ClassRecord, RunRecord
+from convslim.report.record import ClassRecord, RunRecord, StepRecord
 from convslim.report.run_files import RunFiles
 from convslim.report.sections.section import Section
 
@@ -28,12 +28,27 @@ def classes(run: RunFiles) -> Section | None:
         "classes",
         "Class by class",
         "Average precision of every class: the area under its precision-recall curve.",
-        joined([scrolled(table(head, rows), "Class by class"), element("div", *drawn, class_="charts spaced")]),
+        joined(
+            [
+                scrolled(table(head, rows), "Class by class"),
+                element("div", *drawn, class_="charts spaced"),
+                _coco(before, after, (f"step {first}", f"step {last}")),
+            ]
+        ),
     )
 
 
 def _starts(found: Sequence[ClassRecord]) -> range:
     return range(0, len(found), SERIES)
+
+
+def _coco(before: StepRecord, after: StepRecord, names: tuple[str, str]) -> Markup | None:
+    """COCO's measures, where they were taken."""
+    if not after.coco:
+        return None
+    old = before.coco or {}
+    rows = [(name, _percent(old.get(name)), _percent(value)) for name, value in after.coco.items()]
+    return joined([element("h3", "COCO's measures"), scrolled(table(["measure", *names], rows), "COCO's measures")])
 
 
 def _row(each: ClassRecord, old: float | None) -> tuple[object, ...]:

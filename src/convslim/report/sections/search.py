@@ -1,8 +1,8 @@
 """Every candidate of a search, and those that no other one beats.
 
-A step `search` tells of its candidates in ``details["candidates"]``: a list of mappings with ``name``, ``generation``,
-``parents``, ``genome``, ``costs`` (by metric, latency in nanoseconds), ``fitness`` (a list, what is maximized) and,
-where images were counted, ``correct`` of ``total``; ``details["best"]`` and ``details["front"]`` name some of them.
+A step `search` tells of its candidates in ``details["search"]["candidates"]``: a list of mappings with ``name``,
+``generation``, ``parents``, ``genome``, ``costs`` (by metric, latency in nanoseconds), ``fitness`` (a list, what is
+maximized) and, where images were counted, ``correct`` of ``total``; ``best`` and ``front`` beside them name some.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from markupsafe import Markup
 from convslim.report.figures.axis import counting, linear, number, percent
 from convslim.report.figures.chart import Frame, figure, line, point
 from convslim.report.markup import element, joined
+from convslim.report.numbers import magnitude
 from convslim.report.record import StepRecord
 from convslim.report.run_files import RunFiles
 from convslim.report.sections.section import Section
@@ -33,22 +34,29 @@ def search(run: RunFiles) -> Section | None:
     body = joined([element("div", *_charts(step, f"{number} {step.kind}"), class_="charts") for number, step in found])
     step = found[0][1]
     every = candidates_of(step)
-    evaluated = step.details.get("evaluated", len(every))
+    evaluated = _told(step).get("evaluated", len(every))
     return Section(
         "search",
         "What the search tried",
-        f"{len(every)} candidates in {_generations(every)} generations, {evaluated} of them evaluated; the others are "
-        "equal to an earlier one. Accuracy is of held-out training images, right after the cut.",
+        f"{len(every)} candidates in {_generations(every)} generations, {evaluated} of them evaluated"
+        f"{'; the others are equal to an earlier one' if evaluated < len(every) else ''}. Accuracy is of held-out "
+        "training images, right after the cut.",
         body,
     )
 
 
 def candidates_of(step: StepRecord) -> list[Candidate]:
     """Candidates with a fitness; none of other steps."""
-    found = step.details.get("candidates")
-    if step.kind != "search" or not isinstance(found, list):
+    found = _told(step).get("candidates")
+    if not isinstance(found, list):
         return []
     return [each for each in found if isinstance(each, Mapping) and each.get("fitness") and each.get("costs")]
+
+
+def _told(step: StepRecord) -> Mapping[str, Any]:
+    """What a step tells of its search."""
+    found = step.details.get("search")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _generations(every: Sequence[Candidate]) -> int:
@@ -65,9 +73,13 @@ def _pareto(step: StepRecord, every: Sequence[Candidate], metric: str, name: str
     label, factor = UNITS.get(metric, (metric, 1.0))
     places = [(float(each["costs"][metric]) * factor, _fitness(each)) for each in every]
     form = percent if all("total" in each for each in every) else number
-    frame = Frame(linear(label, [x for x, _ in places]), linear("fitness", [y for _, y in places], form=form))
-    front = set(step.details.get("front") or ())
-    best = step.details.get("best")
+    across = number if metric == "latency" else _shortened
+    frame = Frame(
+        linear(label, [x for x, _ in places], form=across, wanted=4),
+        linear("fitness", [y for _, y in places], form=form),
+    )
+    front = set(_told(step).get("front") or ())
+    best = _told(step).get("best")
     marks = [line(frame, 5, _envelope(places))]
     order = sorted(range(len(every)), key=lambda place: (every[place].get("name") == best, places[place][1]))
     for place in order:
@@ -86,6 +98,10 @@ def _pareto(step: StepRecord, every: Sequence[Candidate], metric: str, name: str
         ],
         note="the dashed line joins those that no cheaper one beats",
     )
+
+
+def _shortened(count: float) -> str:
+    return magnitude(round(count))
 
 
 def _envelope(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
