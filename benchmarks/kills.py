@@ -142,8 +142,8 @@ def main() -> int:
                 if rng.random() < 0.5:
                     break
             finish(recipe, folder)
-            sys.stderr.write(f"{len(moments)} kills in {trials} trials\n")
             wrong += [f"trial {trials}: {each}" for each in differences(whole, content(folder))]
+            sys.stderr.write(f"{len(moments)} kills in {trials} trials, {len(wrong)} differences\n")
     report = {
         "versions": {
             "onnxruntime": onnxruntime.__version__,
