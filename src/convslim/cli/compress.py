@@ -13,7 +13,7 @@ from convslim.cli.budget import parse_budget
 from convslim.cli.calibration import Choice, batches, calibration
 from convslim.cli.compress_report import Clock, effort, facts, lines
 from convslim.cli.console import note, say, watching
-from convslim.cli.int8_file import How, int8_file, int8_lines
+from convslim.cli.int8_file import How, int8_file
 from convslim.cli.labeled import answers, compared
 from convslim.cli.memory import memory_note
 from convslim.cli.network import build, parse_options
@@ -96,16 +96,10 @@ def compress(
             tested = compared(before, answers(done.model, found.test, quiet=quiet))
             clock.lap("to evaluate")
         integers = None if int8 is None else int8_file(network, done.model, inputs, found.test, int8, How())
-        if integers is not None:
+        if int8 is not None:
             clock.lap("to quantize")
-        record = {
-            "model": {"spec": model, "options": parse_options(option or [])},
-            "input": [1, *found.images.split.input_shape],
-            "budget": wanted,
-            "seed": seed,
-            **facts(done, found, tested, clock),
-            "int8": integers,
-        }
+        named = {"model": {"spec": model, "options": parse_options(option or [])}, "budget": wanted, "seed": seed}
+        record = {**named, **facts(done, found, tested, clock), "int8": integers}
         if out_dir is not None:
             save(done.model, out_dir, plan=done.allocation.plan, record=record)
         exported = None if onnx is None else export_onnx(done.model, inputs[0][:1], onnx)
@@ -113,8 +107,7 @@ def compress(
     if as_json:
         say(json.dumps(record, indent=1))
         return
-    in_words = () if integers is None else int8_lines(integers)
-    for text in (*lines(record), *in_words, *_files(out_dir, exported, int8 is not None), effort(clock)):
+    for text in (*lines(record), *_files(out_dir, exported, int8 is not None), effort(clock)):
         say(text)
 
 

@@ -47,6 +47,7 @@ def facts(done: Compression, found: Calibration, tested: Mapping[str, int] | Non
     """Everything that was measured, as JSON values; `test` is None where there are no labels."""
     solution, fitted = done.allocation, done.reconstruction
     return {
+        "input": [1, *found.images.split.input_shape],
         "images": image_facts(found, fitted.num_images, done.parity.num_images),
         "macs": [solution.original_macs, solution.macs],
         "params": [solution.original_params, solution.params],
@@ -134,6 +135,17 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"  reconstructed  {parity_text(record['parity'])}"
     if record["test"] is not None:
         yield _test_text(**record["test"])
+    if record["int8"] is not None:
+        yield from int8_lines(record["int8"])
+
+
+def int8_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The int8 file in words."""
+    yield f"{found['file']}: {found['bytes']:,} bytes, {counted(found['integer_layers'], 'layer')} in integers"
+    yield from (f"  in float       {name}: {why}" for name, why in found["float_layers"].items())
+    yield f"  in integers    {parity_text(found['parity'])}"
+    if (test := found["test"]) is not None:
+        yield f"  on {test['total']:,} test images the file is right on {test['correct']:,}"
 
 
 def _test_text(total: int, correct_before: int, correct: int, agreed: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convslim.cli.compress_report import parity_facts, parity_text
+from convslim.cli.compress_report import parity_facts
 from convslim.compress import fitted_and_held
 from convslim.data import Split
 from convslim.export import export_int8
 from convslim.measure.parity import parity
 from convslim.quantize import quantize
 from convslim.quantize.ptq import Ranges, Rounding
-from convslim.report import counted
 from convslim.train.onnx_file import evaluate_file
 
 CALIBRATED = 500
@@ -72,12 +71,3 @@ def int8_file(
         "parity": parity_facts(parity(original, done.model, held)),
         "test": None if measured is None else dict(measured.record_fields()),
     }
-
-
-def int8_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """The int8 file in words."""
-    yield f"{found['file']}: {found['bytes']:,} bytes, {counted(found['integer_layers'], 'layer')} in integers"
-    yield from (f"  in float       {name}: {why}" for name, why in found["float_layers"].items())
-    yield f"  in integers    {parity_text(found['parity'])}"
-    if (test := found["test"]) is not None:
-        yield f"  on {test['total']:,} test images the file is right on {test['correct']:,}"

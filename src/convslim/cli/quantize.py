@@ -12,10 +12,10 @@ import typer
 from torch import nn
 
 from convslim.cli.calibration import Calibration, Choice, batches, calibration
-from convslim.cli.compress_report import Clock, effort, image_facts, image_lines
+from convslim.cli.compress_report import Clock, effort, image_facts, image_lines, int8_lines
 from convslim.cli.console import say
 from convslim.cli.export import network_of
-from convslim.cli.int8_file import How, int8_file, int8_lines
+from convslim.cli.int8_file import How, int8_file
 from convslim.cli.labeled import answers
 from convslim.cli.network import build
 from convslim.cli.preprocessing import Wishes, parse_wishes
