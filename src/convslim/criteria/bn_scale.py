@@ -13,7 +13,6 @@ from convslim.criteria.criterion import Criterion
 from convslim.criteria.weights import norm_scales, rows
 from convslim.errors import PlanError
 
-
 Which = Literal["all", "first"]
 
 
