@@ -5,13 +5,15 @@
 
 Networks, sizes and epochs are those of the recipe `bccd-yolov3-joint`. The dense network is trained once, and trained
 sparsely once. All cuts are of that one sparse network and have the same tuning and the same quantization training:
-`joint` by |γ| over all layers, `uniform` by |γ| with the same share of every layer, `random` by chance over all layers.
+`joint` by |γ| over all layers, `uniform` by |γ| with the same share of every layer, `random` by chance over all layers;
+each with BatchNorm statistics re-estimated, and reconstructed.
 The int8 file of the dense network comes from calibration alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ CUTS: dict[str, dict[str, Any]] = {
     "random": {"criterion": "random", "options": {}, "order": "at-once"},
     "uniform": {"allocation": "uniform", "order": "at-once"},
 }
+MENDED: dict[str, dict[str, Any]] = {"": {"recalibrate": {"num_batches": 12, "batch_size": 16}}, "-reconstructed": {}}
+"""What comes between cut and tuning, by the end of the run's name; where nothing is said, what the recipe does."""
+
 FINISH = [{"export": {"latency": None}}, {"bench": {}}]
 
 
@@ -56,11 +61,11 @@ def measure(out: Path) -> None:
     calibrated = {key: step["quantize"][key] for key in ("num_images", "compared")}
     quantized = [{"evaluate": {}}, {"quantize": calibrated}, *FINISH]
     carry_out("dense-int8", quantized, weights_of(out, "dense"), out)
-    tuned = [{kind: step[kind]} for kind in ("recalibrate", "finetune", "quantize")]
-    for left in LEFT:
-        for name, changes in CUTS.items():
-            prune = {**step["prune"], "budget": {"macs": left}, **changes}
-            carry_out(f"{name}-{left}", [{"prune": prune}, *tuned, *FINISH], weights_of(out, "sparse"), out)
+    tuned = [{kind: step[kind]} for kind in ("finetune", "quantize")]
+    for left, name, end in itertools.product(LEFT, CUTS, MENDED):
+        prune = {**step["prune"], "budget": {"macs": left}, **CUTS[name]}
+        mended = MENDED[end] or {"reconstruct": step["reconstruct"]}
+        carry_out(f"{name}-{left}{end}", [{"prune": prune}, mended, *tuned, *FINISH], weights_of(out, "sparse"), out)
 
 
 def by_kind(record: RunRecord, kind: str) -> StepRecord | None:
@@ -103,7 +108,7 @@ def table(out: Path) -> None:
     base = RunRecord.load(out / "dense" / "record.json")
     print("| network | MACs | parameters | mAP cut | mAP tuned | mAP simulated int8 | mAP int8 file | ms | ms int8 |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    names = ["dense-int8", "sparse", *(f"{name}-{left}" for left in LEFT for name in CUTS)]
+    names = ["dense-int8", "sparse", *(f"{name}-{left}{end}" for left in LEFT for name in CUTS for end in MENDED)]
     for name in names:
         file = out / name / "record.json"
         if file.exists():

@@ -153,7 +153,7 @@ def test_the_int8_file_is_measured_itself(weights: Path, tmp_path: Path):
     record = record_of(*arguments, "--int8", file)
     found = record["int8"]
     assert found["bytes"] == file.stat().st_size < 0.45 * 4 * record["params"][1]
-    assert (found["integer_layers"] > 5, found["float_layers"]) == (True, [])
+    assert (found["integer_layers"] > 5, found["float_layers"]) == (True, {})
     assert found["parity"]["num_images"] == 40
     right = evaluate_file(file, open_data("digits").test).record_fields()["correct"]
     assert found["test"]["correct"] == right > 0.85 * 360

@@ -177,8 +177,8 @@ def test_records_of_before_are_read(tmp_path: Path):
 @pytest.mark.parametrize("name", ["bccd-yolov3-joint", "voc-yolov3-joint", "digits-joint"])
 def test_recipes_follow_the_method(name: str):
     steps = {step.kind: step.config for step in load_recipe(name).steps}
-    order = ("train", "sparsify", "prune", "recalibrate", "finetune", "quantize", "export", "bench")
-    assert tuple(steps) == order
+    mended = "reconstruct" if name.startswith("bccd") else "recalibrate"
+    assert tuple(steps) == ("train", "sparsify", "prune", mended, "finetune", "quantize", "export", "bench")
     cut: Any = steps["prune"]
     assert (cut.criterion, cut.options, cut.linear, cut.order) == (
         "bn_scale",
