@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -140,14 +141,17 @@ def test_run_folder_can_be_exported(tmp_path: Path):
 
 def test_interrupt_says_how_to_resume(tmp_path: Path):
     endless = ["--set", "steps.train.epochs=100000", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "convslim.cli", "run", str(TINY), *endless], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("run/steps/.02-train/training.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    command = [sys.executable, "-m", "convslim.cli", "run", str(TINY), *endless]
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not list(tmp_path.glob("run/steps/.02-train/training.safetensors")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert f"convslim run {TINY} --out {tmp_path / 'run'} --set steps.train.epochs=100000 --resume" in errors
