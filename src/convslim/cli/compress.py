@@ -13,6 +13,21 @@ from convslim.cli.budget import parse_budget
 from convslim.cli.calibration import Choice, batches, calibration
 from convslim.cli.compress_report import Clock, effort, facts, lines
 from convslim.cli.console import note, say, watching
+from convslim.cli.image_options import (
+    AsJson,
+    BadImages,
+    Crop,
+    GrayImages,
+    Images,
+    Mean,
+    Options,
+    Quiet,
+    Resize,
+    Seed,
+    Size,
+    Std,
+    Threads,
+)
 from convslim.cli.int8_file import How, int8_file
 from convslim.cli.labeled import answers, compared
 from convslim.cli.memory import memory_note
@@ -28,34 +43,28 @@ from convslim.train.devices import threads as limited_threads
 
 def compress(
     model: Annotated[str, typer.Argument(help="resnet56_cifar, timm:NAME, package.module:factory, …")],
-    images: Annotated[
-        str, typer.Option(help="Folder of images without labels, or cifar10, digits, imagefolder:/path, …")
-    ],
+    images: Images,
     budget: Annotated[list[str], typer.Option(help="macs=0.6, params=400000, latency=0.5 or ms=3; repeatable.")],
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the smaller network.")] = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Also write an ONNX file, compared with PyTorch.")] = None,
     int8: Annotated[Path | None, typer.Option("--int8", help="Also write an int8 ONNX file, measured itself.")] = None,
     weights: Annotated[Path | None, typer.Option(help=".safetensors, .pt or .pth file.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
-    ] = None,
+    option: Options = None,
     num_images: Annotated[int, typer.Option(min=1, help="How many images to use; a fifth of them is held out.")] = 1024,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed takes other images.")] = 0,
-    bad: Annotated[str, typer.Option(help="Images that cannot be decoded: skip or refuse.")] = "skip",
-    gray: Annotated[
-        str, typer.Option("--gray", "--grey", help="Gray-scale images for a color network: convert, skip or refuse.")
-    ] = "convert",
-    size: Annotated[str | None, typer.Option(help="What the network takes: pixels, or C,H,W.")] = None,
-    resize: Annotated[int | None, typer.Option(min=1, help="Side to which the middle square is scaled.")] = None,
-    crop: Annotated[float | None, typer.Option(help="Share of that side that is cut out, instead of --resize.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Per channel, of pixels in 0…1: 0.5,0.5,0.5.")] = None,
-    std: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    seed: Seed = 0,
+    bad: BadImages = "skip",
+    gray: GrayImages = "convert",
+    size: Size = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    mean: Mean = None,
+    std: Std = None,
     round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
     keep: Annotated[list[str] | None, typer.Option(help="Pattern of layers to leave whole, repeatable.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    threads: Threads = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a call, for a budget of latency.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The record on standard output, and nothing else.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Cut a trained network to a budget and refit what is left by least squares: no labels, no training.
 

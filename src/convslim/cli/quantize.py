@@ -15,6 +15,21 @@ from convslim.cli.calibration import Calibration, Choice, batches, calibration
 from convslim.cli.compress_report import Clock, effort, image_facts, image_lines, int8_lines
 from convslim.cli.console import say
 from convslim.cli.export import network_of
+from convslim.cli.image_options import (
+    AsJson,
+    BadImages,
+    Crop,
+    GrayImages,
+    Images,
+    Mean,
+    Options,
+    Quiet,
+    Resize,
+    Seed,
+    Size,
+    Std,
+    Threads,
+)
 from convslim.cli.int8_file import How, int8_file
 from convslim.cli.labeled import answers
 from convslim.cli.network import build
@@ -27,33 +42,27 @@ from convslim.train.devices import threads as limited_threads
 
 def quantize(
     model: Annotated[str, typer.Argument(help="Folder of a pruned network or of a run, or a network by name.")],
-    images: Annotated[
-        str, typer.Option(help="Folder of images without labels, or cifar10, digits, imagefolder:/path, …")
-    ],
+    images: Images,
     out_file: Annotated[Path, typer.Option("--out", help="The ONNX file.")],
     weights: Annotated[Path | None, typer.Option(help=".safetensors, .pt or .pth file, for a network by name.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
-    ] = None,
+    option: Options = None,
     keep_float: Annotated[list[str] | None, typer.Option(help="Pattern of layers that stay float, repeatable.")] = None,
     ranges: Annotated[str, typer.Option(help="Of activations: minmax, percentile or mse.")] = "mse",
     rounding: Annotated[str, typer.Option(help="Of weights: nearest or reconstruct.")] = "nearest",
     equalize: Annotated[bool, typer.Option(help="Equalize channels' ranges across pairs of layers first.")] = False,
     num_images: Annotated[int, typer.Option(min=1, help="How many images to use; a fifth is compared on.")] = 600,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed takes other images.")] = 0,
-    bad: Annotated[str, typer.Option(help="Images that cannot be decoded: skip or refuse.")] = "skip",
-    gray: Annotated[
-        str, typer.Option("--gray", "--grey", help="Gray-scale images for a color network: convert, skip or refuse.")
-    ] = "convert",
-    size: Annotated[str | None, typer.Option(help="What the network takes: pixels, or C,H,W.")] = None,
-    resize: Annotated[int | None, typer.Option(min=1, help="Side to which the middle square is scaled.")] = None,
-    crop: Annotated[float | None, typer.Option(help="Share of that side that is cut out, instead of --resize.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Per channel, of pixels in 0…1: 0.5,0.5,0.5.")] = None,
-    std: Annotated[str | None, typer.Option(help="Likewise.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    seed: Seed = 0,
+    bad: BadImages = "skip",
+    gray: GrayImages = "convert",
+    size: Size = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    mean: Mean = None,
+    std: Std = None,
+    threads: Threads = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run the code of yours that the folder names.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The record on standard output, and nothing else.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a network in 8-bit integers, calibrated on images without labels, and measure the file.
 
