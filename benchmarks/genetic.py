@@ -30,9 +30,9 @@ NETWORKS = {
     "resnet20_cifar": "resnet20-12fca82f",
     "resnet56_cifar": "resnet56-4bfd9763",
 }
-SHARED = ("network", "sparse_epochs", "steps", "seed")
+SHARED = ("network", "sparse_epochs", "steps", "images", "limit", "seed")
 """What a sparse network depends on."""
-KEYS = (*SHARED, "method", "budget", "epochs", "images", "population", "generations")
+KEYS = (*SHARED, "method", "budget", "epochs", "batches", "population", "generations")
 HEADINGS = (
     "network",
     "MACs asked",
@@ -58,6 +58,7 @@ def recipe(name: str, weights: str, steps: list[dict[str, Any]], options: argpar
                 "spec": "cifar10",
                 "options": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "holdout": options.images},
             },
+            "evaluation": {"limit": options.limit},
             "steps": steps,
         }
     )
@@ -86,7 +87,7 @@ def steps(options: argparse.Namespace) -> list[dict[str, Any]]:
         first = {"prune": {**cut, "allocation": options.method}}
     else:
         sizes = {key: getattr(options, key) for key in ("population", "generations")}
-        judged = {"num_images": options.images, "num_batches": 4}
+        judged = {"num_images": options.images, "num_batches": options.batches}
         first = {"search": {**cut, **sizes, **judged, "sampler": options.method}}
     tuning = {**training(options), "epochs": options.epochs, "lr": 0.02, "warmup_epochs": 0.1 * options.epochs}
     distill = {"losses": [{"kind": "logits", "weight": 0.9}]}
@@ -193,6 +194,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="of tuning")
     parser.add_argument("--steps", type=int, help="cut epochs short, for trials")
     parser.add_argument("--images", type=int, default=2000, help="held out of the training set, and counted")
+    parser.add_argument("--batches", type=int, default=4, help="of 128 images, for a candidate's BatchNorm statistics")
+    parser.add_argument("--limit", type=int, help="test images; all unless given")
     parser.add_argument("--population", type=int, default=20)
     parser.add_argument("--generations", type=int, default=8)
     options = parser.parse_args()
