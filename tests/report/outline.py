@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "link", "br", "input", "wbr", "path", "rect", "circle", "polygon"}
+VOID = {"meta", "img", "link", "br", "input", "wbr", "path", "rect", "circle", "polygon"}
 
 
 class Outline(HTMLParser):

@@ -136,6 +136,23 @@ def profile() -> list[dict[str, Any]]:
     return [{**kernel, "layer": f"stem{EVIL}", "integer": False}, {**kernel, "layer": "", "integer": True, "ms": 0.0}]
 
 
+def confusion(since: int | None = None) -> dict[str, Any]:
+    found = {"names": ["cat", f"dog {EVIL}", "none"], "totals": [60, 40, 0], "right": [57, 35, 0]}
+    found |= {"pairs": [[1, 0, 4], [0, 1, 3], [1, 7, 1]]}
+    return found if since is None else {**found, "since": since, "lost": [1, 4, 0], "won": [2, 0, 0]}
+
+
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+
+
+def samples() -> list[dict[str, Any]]:
+    rows = [(3, 0, 0, 1), (8, 1, 1, 7), (9, 1, 0, 1)]
+    keys = ("index", "label", "before", "after")
+    return [{**dict(zip(keys, row, strict=True)), "picture": PIXEL} for row in rows]
+
+
 def everything() -> list[dict[str, Any]]:
     """One step of every kind that has something to show."""
     found = {"candidates": candidates(), "best": "2.3", "front": ["0.0"], "evaluated": 9}
@@ -144,14 +161,14 @@ def everything() -> list[dict[str, Any]]:
     timed = {"rows": [], "baseline": ["original.onnx", "onnxruntime"], "profiles": {EVIL: profile()}}
     files = (latency("original.onnx", 1, 2.0), latency("model.onnx", 1, 0.5), latency(EVIL, 1, 0.7))
     return [
-        step("train", 100_000, 95, details={"epochs": epochs(5)}),
+        step("train", 100_000, 95, details={"epochs": epochs(5)}, confusion=confusion()),
         step("sparsify", 101_000, 96, details={"epochs": epochs(30, penalty=2.0), "scales": COUNTS}),
         step("search", 40_000, 60, details={"search": found}),
         step("prune", 40_000, 40, config={"criterion": EVIL, "keep": [EVIL]}, details=cut()),
         step("select", 40_000, 90, details={"epochs": epochs(3, guidance=0.5), "rounds": rounds}),
         step("reconstruct", 40_000, 92, details={"layers": [], "parity": parity}),
         step("export", 40_000, details={"path": "model.onnx", "max_error": 1e-6, "batch_sizes": [1, 3]}),
-        step("quantize", 40_000, 92, details=int8()),
+        step("quantize", 40_000, 92, details=int8(), confusion=confusion(1), samples=samples()),
         step("bench", 40_000, latency=files, details=timed),
     ]
 

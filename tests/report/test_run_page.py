@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.report.outline import outline
-from tests.report.run_samples import EVIL, detection, epochs, everything, record, step, write
+from tests.report.run_samples import EVIL, PIXEL, confusion, detection, epochs, everything, record, samples, step, write
 from typer.testing import CliRunner
 
 from convslim.cli import app
@@ -37,12 +37,13 @@ def test_elements_close_ids_are_unique_and_links_lead_somewhere(page: str):
     found = outline(page)
     assert found.open == []
     assert len(found.ids) == len(set(found.ids))
-    assert [target for target in found.targets if target != "data:," and target[1:] not in found.ids] == []
+    assert [target for target in found.targets if target not in ("data:,", PIXEL) and target[1:] not in found.ids] == []
 
 
 def test_nothing_from_outside_is_markup(page: str, tmp_path: Path):
     assert EVIL not in page
-    assert not {"img", "onerror"} & outline(page).names
+    assert "onerror" not in outline(page).names
+    assert set(re.findall(r'<img src="([^"]*)"', page)) == {PIXEL}
     assert "A </script> CPU" not in page
     other = run_page(read_run(write(tmp_path / "other", record(steps=detection()))))
     assert not {"img", "onerror"} & outline(other).names
@@ -73,6 +74,79 @@ def test_shapes_that_stand_for_numbers(page: str):
     assert "Asked for: 1 ms; expected of the plan: 0.9 ms; measured, and kept." in text
     assert "1.0e-07 of the largest value" in text
     assert "pip install torch==2.13.0\n" in text
+
+
+def test_classes_are_compared_with_those_of_the_whole_network(page: str):
+    text = page.replace("\u00a0", " ")
+    assert "Confusions, step 1 train" in text
+    assert "Confusions, step 8 quantize" in text
+    assert "cat: +1.7 points (−4.7 to +7.9); 1 lost, 2 won of 60 images" in text
+    changes = text[text.index("Change by class") :]
+    assert changes.index("dog") < changes.index("cat")
+    assert "1 of 40 taken for output 7, 2.5 %" in text
+    assert "All in all 5 were lost and 2 won." in text
+    assert text.count('<ul class="gallery">') == 2
+
+
+def test_confusions_without_an_evaluation_before(tmp_path: Path):
+    data = record(name="cut", steps=[step("prune", 40_000, 92, confusion=confusion())])
+    text = run_page(read_run(write(tmp_path / "run", data)))
+    assert "Confusions, step 1 prune" in text
+    assert "Change by class" not in text
+    assert 'id="samples"' not in text
+
+
+def test_more_than_a_hundred_classes_are_listed(tmp_path: Path):
+    names = [f"class {label}" for label in range(120)]
+    found = {
+        "names": names,
+        "totals": [9] * 120,
+        "right": [8] * 120,
+        "pairs": [[label, 0, 1] for label in range(1, 99)],
+    }
+    found |= {"since": 1, "lost": [1] * 60 + [0] * 60, "won": [0] * 60 + [1] * 60}
+    steps = [
+        step("evaluate", 100_000, 92, confusion={**found, "since": None}),
+        step("prune", 40_000, 92, confusion=found),
+    ]
+    text = run_page(read_run(write(tmp_path / "run", record(name="many", steps=steps))))
+    assert "the most frequent ones" in text
+    assert "the first and last 15 of 120 classes" in text
+    assert "heat" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+
+
+def test_records_of_earlier_versions_are_shown(tmp_path: Path):
+    data = record(name="old")
+    for each in data["steps"]:
+        each.pop("confusion", None)
+        each.pop("samples", None)
+    text = run_page(read_run(write(tmp_path / "run", data)))
+    assert 'id="confusions"' not in text
+    assert 'id="steps"' in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"right": [61, 0, 0]},
+        {"right": [1]},
+        {"totals": [-1, 40, 0]},
+        {"lost": [60, 0, 0]},
+        {"pairs": [[3, 0, 1]]},
+    ],
+)
+def test_impossible_counts_are_damage(change: dict[str, object], tmp_path: Path):
+    data = record(name="bad", steps=[step("prune", 40_000, 92, confusion={**confusion(1), **change})])
+    with pytest.raises(ArtifactError, match="Cannot read the run record"):
+        read_run(write(tmp_path / "run", data))
+
+
+@pytest.mark.parametrize("picture", ["http://127.0.0.1/x.png", "javascript:0", 'data:image/png;base64,A" onerror="0'])
+def test_pictures_are_pictures(picture: str, tmp_path: Path):
+    found = [{**samples()[0], "picture": picture}]
+    data = record(name="bad", steps=[step("prune", 40_000, 92, confusion=confusion(1), samples=found)])
+    with pytest.raises(ArtifactError, match="Cannot read the run record"):
+        read_run(write(tmp_path / "run", data))
 
 
 def test_detectors_are_shown_by_average_precision(tmp_path: Path):
@@ -127,7 +201,7 @@ def test_comparison_has_all_runs(tmp_path: Path):
     text = (tmp_path / "c.html").read_text(encoding="utf-8")
     found = outline(text)
     assert found.open == []
-    assert not {"img", "onerror"} & found.names
+    assert "onerror" not in found.names
     assert "x/run, y/run, other" in text
 
 

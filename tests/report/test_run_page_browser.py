@@ -19,7 +19,7 @@ LOOK = """
     element.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
   const plots = all("svg.plot");
   seen.plots = plots.length;
-  seen.figures = all("figure").length;
+  seen.figures = all("figure:not(.listed)").length;
   const box = (element) => element.getBoundingClientRect();
   seen.empty = plots.filter((plot) => !plot.querySelector(".mark")).map((plot) => plot.getAttribute("aria-label"));
   seen.flat = plots.filter((plot) => box(plot).width < 200 || box(plot).height < 60).length;

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from convslim.data import open_data
-from convslim.train import evaluate, fit
+from convslim.train import Metrics, evaluate, fit
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 _spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
@@ -70,4 +70,8 @@ def test_evaluation_sums_over_processes(out: Path):
     assert first == second
     model = two_processes.network(norm=True)
     model.load_state_dict(load_file(out / "norm-True-rank-0.safetensors"))
-    assert evaluate(model, open_data("digits").test).record_fields()["correct"] == first["True"]["correct"]
+    alone = evaluate(model, open_data("digits").test)
+    assert isinstance(alone, Metrics)
+    assert alone.correct == first["True"]["correct"]
+    assert alone.predictions is not None
+    assert alone.predictions.tolist() == first["True"]["answers"]

@@ -28,6 +28,10 @@ def test_counts_and_loss_equal_one_pass_over_all_images(batch_size: int):
     assert found.total == len(labels) == 360
     assert found.loss == pytest.approx(float(F.cross_entropy(scores, labels)), rel=1e-5)
     assert found.accuracy == found.correct / 360
+    assert found.labels is not None
+    assert torch.equal(found.labels, labels)
+    assert found.predictions is not None
+    assert torch.equal(found.predictions, scores.argmax(1))
 
 
 def test_training_flags_and_statistics_stay():

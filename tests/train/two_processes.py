@@ -13,7 +13,7 @@ from torch import nn
 
 from convslim.data import open_data
 from convslim.distill import Guidance, guide
-from convslim.train import TrainConfig, evaluate, fit
+from convslim.train import Metrics, TrainConfig, evaluate, fit
 
 CONFIG = TrainConfig(
     epochs=2, batch_size=64, lr=0.05, steps_per_epoch=8, seed=3, threads=1, augment=True, clip_norm=5.0
@@ -54,8 +54,12 @@ def main(out: Path) -> None:
     for norm in (False, True):
         result = fit(network(norm=norm), source, CONFIG, out=out / f"fit-{norm}", quiet=True)
         save_file(result.model.state_dict(), out / f"norm-{norm}-rank-{rank}.safetensors")
+        metrics = evaluate(result.model, source.test, batch_size=50)
+        assert isinstance(metrics, Metrics)
+        assert metrics.predictions is not None
         facts[str(norm)] = {
-            "correct": evaluate(result.model, source.test).record_fields()["correct"],
+            "correct": metrics.correct,
+            "answers": metrics.predictions.tolist(),
             "train_loss": result.history[-1].train_loss,
         }
     student = network(norm=False)

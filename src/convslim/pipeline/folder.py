@@ -2,6 +2,7 @@
 
     recipe.json              the recipe with all defaults filled in
     steps/02-train/          a finished step: result.json, model/ if the network changed, metrics.jsonl;
+                             predictions.safetensors, a classifier's answers to the test images;
                              gfr.json if the network has relation modules; uncut/ if a changed network was cut
     steps/.02-train/         the step in work, with its training checkpoint
     record.json  model/      the record and the network of the whole run; report.html, written by the command line

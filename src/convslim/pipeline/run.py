@@ -17,12 +17,14 @@ from convslim import models
 from convslim.data import DataSource, open_data
 from convslim.errors import ConvslimError, RecipeError
 from convslim.measure.cost import cost
+from convslim.pipeline.class_details import class_fields
 from convslim.pipeline.environment import expand
 from convslim.pipeline.folder import MODEL, RECORD, RunFolder
+from convslim.pipeline.predictions import Predictions, predictions_of, save_predictions
 from convslim.pipeline.recipe import Recipe, RecipeStep
 from convslim.pipeline.state import Context, Outcome, State
 from convslim.pipeline.steps import STEPS
-from convslim.pipeline.steps.evaluate import measure
+from convslim.pipeline.steps.evaluate import EvaluateStep, measure
 from convslim.pipeline.steps.order import check_order
 from convslim.pipeline.steps.prune import PruneStep, check
 from convslim.pipeline.steps.search import SearchStep, check_search
@@ -174,6 +176,7 @@ def _carry_out(
     if metrics is None and outcome.model is not None:
         metrics = measure(recipe.evaluation, after, context)
     size = cost(after.model, context.example_input)
+    answers = predictions_of(metrics)
     record = StepRecord(
         kind=step.kind,
         config=step.config.model_dump(mode="json"),
@@ -181,11 +184,28 @@ def _carry_out(
         macs=size.macs,
         params=size.params,
         **(metrics.record_fields() if metrics else {}),
+        **_class_fields(recipe, folder, step, after, answers, context),
         latency=outcome.latency,
         details=dict[str, Any](outcome.details),
     )
     if context.primary:
+        if answers is not None:
+            save_predictions(answers, context.work)
         folder.finish(number, step.kind, outcome, after.plan, record)
+
+
+def _class_fields(
+    recipe: Recipe,
+    folder: RunFolder,
+    step: RecipeStep,
+    after: State,
+    answers: Predictions | None,
+    context: Context,
+) -> dict[str, Any]:
+    """What the record of a step says of classes."""
+    config = step.config if isinstance(step.config, EvaluateStep) else recipe.evaluation
+    compressed = after.plan is not None or step.kind == "quantize"
+    return class_fields(answers, folder, context, compressed=compressed, num_samples=config.samples)
 
 
 def _after(state: State, outcome: Outcome) -> State:

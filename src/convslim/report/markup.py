@@ -8,7 +8,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-VOID: Final = frozenset({"br", "circle", "input", "line", "path", "polygon", "polyline", "rect", "wbr"})
+VOID: Final = frozenset({"br", "circle", "img", "input", "line", "path", "polygon", "polyline", "rect", "wbr"})
 """Elements without an end tag."""
 
 

@@ -9,20 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from convslim.errors import ArtifactError
 from convslim.files import replace_text
 from convslim.measure.machine import cpu_name
+from convslim.report.class_record import ClassRecord, ConfusionRecord, Facts, SampleRecord
 
 PACKAGES = ("convslim", "torch", "numpy", "onnx", "onnxruntime", "lightning-fabric")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Machine(_Record):
+class Machine(Facts):
     """Where a run happened: enough to judge its times, nothing that names the computer."""
 
     cpu: str
@@ -45,7 +42,7 @@ class Machine(_Record):
         )
 
 
-class LatencyRecord(_Record):
+class LatencyRecord(Facts):
     """Latency of one file: milliseconds a call of `batch` images, ONNX Runtime on the CPU."""
 
     name: str
@@ -58,30 +55,13 @@ class LatencyRecord(_Record):
     min_ms: float
 
 
-class ClassRecord(_Record):
-    """One class of a detector: its average precision, and up to 100 points of its curve, the surest detections first.
-
-    `average_precision` is the area under the precision-recall curve, `eleven_point` the mean precision at recall 0,
-    0.1, …, 1; None if none of the `num_objects` counts. Point i of the curve takes all detections with `scores[i]` or
-    more.
-    """
-
-    name: str
-    average_precision: float | None
-    eleven_point: float | None
-    num_objects: int
-    recall: tuple[float, ...]
-    precision: tuple[float, ...]
-    scores: tuple[float, ...]
-
-
-class StepRecord(_Record):
+class StepRecord(Facts):
     """One step: what it was told, how long it took, and the network after it.
 
     `correct` of `total` test images and the mean `loss` are of float32 unless the step's configuration says
     otherwise; `macs` and `params` count one sample. What the task measures is `measure`; where it is not the accuracy,
-    `value` has it: the mean average precision of a detector, whose `classes` say more. `details` holds what only this
-    kind of step knows.
+    `value` has it: the mean average precision of a detector, whose `classes` say more. Of a classifier `confusion`
+    and `samples` do; records of earlier versions have none. `details` holds what only this kind of step knows.
     """
 
     kind: str
@@ -97,6 +77,8 @@ class StepRecord(_Record):
     eleven_point: float | None = None
     coco: dict[str, float | None] | None = None
     classes: tuple[ClassRecord, ...] = ()
+    confusion: ConfusionRecord | None = None
+    samples: tuple[SampleRecord, ...] = ()
     latency: tuple[LatencyRecord, ...] = ()
     details: dict[str, Any] = Field(default_factory=dict)
 
@@ -118,7 +100,7 @@ class StepRecord(_Record):
         return str(self.total) if self.correct is None else f"{self.correct}/{self.total}"
 
 
-class RunRecord(_Record):
+class RunRecord(Facts):
     """Everything that a run measured.
 
     `recipe` is the recipe with all defaults filled in; `base_macs` and `base_params` are of the network before

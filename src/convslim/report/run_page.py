@@ -19,12 +19,14 @@ from convslim.errors import ArtifactError
 from convslim.report.run_files import RunFiles
 from convslim.report.sections.channels import channels
 from convslim.report.sections.classes import classes
+from convslim.report.sections.confusions import confusions
 from convslim.report.sections.headline import headline, sentence
 from convslim.report.sections.latency import latency
 from convslim.report.sections.origin import origin
 from convslim.report.sections.pins import pins
 from convslim.report.sections.proofs import proofs
 from convslim.report.sections.quantization import quantization
+from convslim.report.sections.samples import samples
 from convslim.report.sections.scores import scores
 from convslim.report.sections.search import search
 from convslim.report.sections.section import Section
@@ -40,6 +42,8 @@ SECTIONS: Final[tuple[Callable[[RunFiles], Section | None], ...]] = (
     latency,
     quantization,
     classes,
+    confusions,
+    samples,
     pins,
     proofs,
     origin,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,11 +19,20 @@ from convslim.train.forward import class_scores
 
 @dataclass(frozen=True)
 class Metrics:
-    """Result of an evaluation: `correct` of `total` images, mean cross-entropy `loss` in nats."""
+    """Result of an evaluation.
+
+    Attributes:
+        correct, total: Images with the right answer, of so many.
+        loss: Mean cross-entropy in nats.
+        labels, predictions: int64 (total,), what every image is and what it was taken for, in the order of the split;
+            None where nobody noted them.
+    """
 
     correct: int
     total: int
     loss: float
+    labels: Tensor | None = field(default=None, compare=False, repr=False)
+    predictions: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -51,20 +60,26 @@ class Metrics:
 
 
 class AccuracyJudge:
-    """Counts images whose highest score is their label."""
+    """Notes for every image its label and the class of its highest score."""
 
-    def __init__(self) -> None:
-        self.totals = torch.zeros(3, dtype=torch.float64)  # correct, images, summed loss
+    def __init__(self, num_images: int) -> None:
+        # Summed loss, then every image's label and prediction, both plus one: 0 where a process has not seen it.
+        self.totals = torch.zeros(1 + 2 * num_images, dtype=torch.float64)
+        self._labels, self._predictions = self.totals[1:].view(2, num_images)
+        self._correct = self._total = 0
 
-    def add_(self, outputs: Tensor, targets: Tensor) -> None:
+    def add_(self, outputs: Tensor, targets: Tensor, positions: Tensor) -> None:
         """Take a batch in."""
-        self.totals[0] += (outputs.argmax(1) == targets).sum().cpu()
-        self.totals[1] += len(targets)
-        self.totals[2] += F.cross_entropy(outputs, targets, reduction="sum").cpu()
+        found = outputs.argmax(1)
+        self.totals[0] += F.cross_entropy(outputs, targets, reduction="sum").cpu()
+        self._labels[positions] = targets.cpu().double() + 1
+        self._predictions[positions] = found.cpu().double() + 1
+        self._correct += int((found == targets).sum())
+        self._total += len(targets)
 
     def note(self) -> str:
         """Counts so far."""
-        return f"{int(self.totals[0])} of {int(self.totals[1])} correct"
+        return f"{self._correct} of {self._total} correct"
 
     def measured(self) -> Metrics:
         """The counts.
@@ -72,10 +87,13 @@ class AccuracyJudge:
         Raises:
             DataError: There was no image.
         """
-        correct, total, loss = self.totals.tolist()
+        seen = self._labels > 0
+        total = int(seen.sum())
         if total == 0:
             raise DataError("The split to evaluate on gave no image. Check the data set's test part.")
-        return Metrics(correct=int(correct), total=int(total), loss=loss / total)
+        labels, predictions = (each[seen].long() - 1 for each in (self._labels, self._predictions))
+        correct = int((labels == predictions).sum())
+        return Metrics(correct, total, float(self.totals[0]) / total, labels, predictions)
 
 
 @dataclass(frozen=True)
@@ -95,8 +113,8 @@ class Classification:
         return int((outputs.argmax(1) == targets).sum())
 
     def judge(self, split: ImageSplit) -> AccuracyJudge:
-        """A judge that counts."""
-        return AccuracyJudge()
+        """A judge that notes every image."""
+        return AccuracyJudge(len(split))
 
     def guessing(self, source: DataSource) -> float:
         """ln K for K classes."""

@@ -118,8 +118,8 @@ class PrecisionJudge:
         self._wanted: list[Objects] = []
         self._loss = 0.0
 
-    def add_(self, outputs: Maps, targets: Sequence[Objects]) -> None:
-        """Take a batch in."""
+    def add_(self, outputs: Maps, targets: Sequence[Objects], positions: Tensor) -> None:
+        """Take a batch in; where its images stand does not matter."""
         self._loss += float(_loss(outputs, targets, 0.0).total) * len(targets)
         found = detect(decode(outputs.maps, outputs.strides))
         self._found += [Detections(each.boxes.cpu(), each.scores.cpu(), each.labels.cpu()) for each in found]

@@ -65,10 +65,11 @@ def evaluate(
     cast = autocast(precision, device)
     bar = progress("evaluate", len(batches), quiet=quiet or rank > 0)
     with evaluating(model), limited_threads(threads), torch.inference_mode(), bar as advance, cast:
-        for images, targets in batches:
+        for number, (images, targets) in enumerate(batches):
+            positions = number * batch_size + rank + world_size * torch.arange(len(images))
             targets = move_data_to_device(targets, device)
             outputs = outputs_of(task, model, images.to(device, memory_format=memory_format), targets)
-            judge.add_(outputs, targets)
+            judge.add_(outputs, targets, positions)
             advance(judge.note())
     if world_size > 1 and judge.totals is not None:
         summed = judge.totals.to(device)

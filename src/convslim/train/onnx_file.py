@@ -32,10 +32,11 @@ def evaluate_file(path: Path, split: ImageSplit, limit: int | None = None) -> Me
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
-        for images, targets in split.batches(BATCH, limit=limit):
+        for number, (images, targets) in enumerate(split.batches(BATCH, limit=limit)):
+            positions = number * BATCH + torch.arange(len(images))
             found = [torch.from_numpy(each) for each in session.run(None, {name: images.numpy()})]
             outputs = found[0] if len(found) == 1 else tuple(found)
-            judge.add_(task.checked(outputs, images, targets, path.name), targets)
+            judge.add_(task.checked(outputs, images, targets, path.name), targets, positions)
     except ConvslimError:
         raise
     except Exception as error:  # ONNX Runtime's exception classes share no base but Exception

@@ -47,8 +47,8 @@ class Judge(Protocol):
         None if one process has to see all images.
         """
 
-    def add_(self, outputs: Any, targets: Any) -> None:
-        """Take a batch in."""
+    def add_(self, outputs: Any, targets: Any, positions: Tensor) -> None:
+        """Take a batch in: n outputs, their targets, and their int64 (n,) places in the split."""
 
     def note(self) -> str:
         """What a progress bar shows."""

@@ -14,6 +14,7 @@ class EvaluateStep(StepConfig):
     """How to evaluate: float32 and all test images unless told otherwise.
 
     `pictures` draws a detector's boxes into so many test images, those of before the first cut beside those of now.
+    `samples`: so many test images go into a classifier's record and report whose answer the compression changed.
     """
 
     batch_size: int = Field(default=256, ge=1)
@@ -22,6 +23,7 @@ class EvaluateStep(StepConfig):
     threads: int | None = Field(default=None, ge=1)
     limit: int | None = Field(default=None, ge=1)
     pictures: int = Field(default=0, ge=0)
+    samples: int = Field(default=12, ge=0, le=12)
 
 
 def run_evaluate(config: EvaluateStep, state: State, context: Context) -> Outcome:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from convslim.report.class_record import ClassRecord
 from convslim.report.figures.axis import linear, percent
 from convslim.report.figures.chart import SERIES, Frame, dot, figure, line
 from convslim.report.markup import element, joined, scrolled, table
-from convslim.report.record import ClassRecord, RunRecord, StepRecord
+from convslim.report.record import RunRecord, StepRecord
 from convslim.report.run_files import RunFiles
 from convslim.report.sections.section import Section
 
