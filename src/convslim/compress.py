@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from convslim.surgery.reconstruction.watch import Watch
 from convslim.surgery.remove import carry_out
 from convslim.surgery.verify import Certificate
 
-BATCH = 100
+_BATCH, _BATCH_VALUES = 100, 4_500_000
 HELD_OUT = 5
 """Every fifth batch is kept for the comparison at the end."""
 
@@ -121,7 +122,7 @@ def fitted_and_held(
     """Batches to fit, and batches to compare at the end."""
     batches: list[ExampleInput]
     if isinstance(images, Tensor):
-        batches = [part for part in images.tensor_split(max(HELD_OUT, -(-len(images) // BATCH))) if len(part)]
+        batches = [part for part in images.tensor_split(num_batches(images.shape)) if len(part)]
     else:
         batches = list(images)
     if len(batches) < 2:
@@ -132,6 +133,16 @@ def fitted_and_held(
     every = min(HELD_OUT, len(batches))
     held = batches[every - 1 :: every]
     return [batch for number, batch in enumerate(batches, start=1) if number % every], held
+
+
+def num_batches(shape: Sequence[int]) -> int:
+    """In how many batches to take images, ``(N, ...)``: small enough for large images, some of them held out.
+
+    >>> num_batches((1000, 3, 32, 32)), num_batches((1000, 3, 224, 224)), num_batches((50, 3, 32, 32))
+    (10, 35, 5)
+    """
+    most = max(1, min(_BATCH, _BATCH_VALUES // max(1, math.prod(shape[1:]))))
+    return HELD_OUT * max(1, -(-shape[0] // (HELD_OUT * most)))
 
 
 def _first(batches: Sequence[ExampleInput], count: int) -> list[ExampleInput]:

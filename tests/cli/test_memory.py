@@ -8,7 +8,7 @@ from convslim.data.unlabeled import Preprocessing, unlabeled_split
 from convslim.measure.machine import peak_memory
 
 
-@pytest.mark.parametrize(("gibibytes", "words"), [(64, []), (8, ["15 GiB", "has 8", "--num-images 267 "])])
+@pytest.mark.parametrize(("gibibytes", "words"), [(8, []), (3, ["3 GiB", "has 3", "--num-images 142 "])])
 def test_many_large_images_are_pointed_out(gibibytes, words, monkeypatch):
     monkeypatch.setattr(memory, "physical_memory", lambda: gibibytes * 2**30)
     preprocessing = Preprocessing((3, 224, 224), 224, "bilinear", (0.0,) * 3, (1.0,) * 3)

@@ -11,7 +11,7 @@ import typer
 from torch import Tensor, nn
 
 from convslim.cli.preprocessing import Wishes, preprocessing
-from convslim.compress import HELD_OUT
+from convslim.compress import num_batches
 from convslim.data import DataSource, Split, open_data
 from convslim.data.imagefolder import FolderReader
 from convslim.data.open import OPENERS
@@ -22,8 +22,6 @@ from convslim.train.progress import progress
 
 LEAST = 20
 """Fewer images are refused: not even a share in percent could be told from those held out."""
-
-_BATCH, _BATCH_PIXELS = 100, 1_500_000
 
 
 @dataclass(frozen=True)
@@ -140,10 +138,8 @@ def _read(files: list[Path], prepared: Preprocessing, choice: Choice) -> Unlabel
 
 
 def batches(split: Split) -> list[Tensor]:
-    """The images of a split in batches of nearly equal size, so many that every `HELD_OUT`-th is held out."""
-    _, height, width = split.input_shape
-    most = max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
-    number = HELD_OUT * max(1, -(-len(split) // (HELD_OUT * most)))
+    """The images of a split in batches of nearly equal size, so many that some can be held out."""
+    number = num_batches((len(split), *split.input_shape))
     parts = [rows for rows in torch.arange(len(split)).tensor_split(number) if len(rows)]
     return [next(iter(split.subset(rows).batches(len(rows))))[0] for rows in parts]
 

@@ -143,6 +143,30 @@ def test_the_batch_size_does_not_matter(net, images):
         assert all(torch.allclose(results[0][name], other[name], atol=1e-8) for name in other)
 
 
+def test_where_memory_is_short_layers_with_large_maps_see_fewer_images_and_more_of_each(net, images):
+    graph, plan, small = cut(net, images, 0.6)
+    before = distance(net, small, images[100:])
+    done = reconstruct_(small, net, plan, images[:100].split(10), graph=graph, memory=700_000)
+    seen = [layer.num_images for layer in done.layers]
+    assert seen == sorted(seen)
+    assert seen[0] < 100 == seen[-1]
+    assert all(layer.num_rows >= 1600 for layer in done.layers if layer.module.startswith("blocks"))
+    assert distance(net, small, images[100:]) < 0.35 * before
+    assert done.num_images == 100
+
+
+def test_batches_that_come_later_run_through_the_same_layers(net, images):
+    """With all images of a layer equal, later ones change nothing but the number of rows."""
+    results = []
+    for memory in (1, 2**40):
+        graph, plan, small = cut(net.double(), images.double(), 0.6)
+        same = [images.double()[:20]] * 3
+        done = reconstruct_(small, net, plan, same, graph=graph, memory=memory)
+        assert {layer.num_images for layer in done.layers} == {20 if memory == 1 else 60}
+        results.append(small(images.double()[:20]).detach())
+    torch.testing.assert_close(*results, rtol=0.05, atol=0.05 * float(results[0].std()))
+
+
 def test_the_error_on_the_calibration_images_does_not_grow():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).double()
     images = torch.randn(10, 3, 7, 7, dtype=torch.float64)

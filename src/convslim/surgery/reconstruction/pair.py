@@ -18,6 +18,7 @@ from convslim.channels.trace import trace
 from convslim.channels.values import Value
 from convslim.errors import DataError, ModelError
 from convslim.surgery.plan import PruningPlan
+from convslim.surgery.reconstruction.footprint import MEMORY, footprint, num_fitting
 from convslim.surgery.reconstruction.replay import Replay, replays
 from convslim.surgery.reconstruction.sites import Layers, Site
 
@@ -113,7 +114,10 @@ class Seen:
 
 
 class Pair:
-    """Both networks, advanced in step over all batches.
+    """Both networks, advanced in step over the batches that are under way.
+
+    The first layers' feature maps are the largest, and their weights the fewest. So a few batches begin, as many as
+    memory takes, and others follow when the maps are smaller: they run through the layers that are done already.
 
     Args:
         model: The original.
@@ -121,9 +125,10 @@ class Pair:
         plan: Leads from one to the other.
         batches: Calibration inputs.
         graph: The original's.
+        memory: Bytes of activations, over all batches under way.
 
     Attributes:
-        spans: By batch, the number of its first image, and how many it has.
+        num_images: Of all batches.
 
     Raises:
         ModelError: If the two do not run the same layers.
@@ -136,11 +141,13 @@ class Pair:
         plan: PruningPlan,
         batches: Sequence[ExampleInput],
         graph: ChannelGraph,
+        memory: int = MEMORY,
     ) -> None:
         self._originals, self._smalls = replays(model, batches), replays(small, batches)
         sizes = [num_images(batch) for batch in batches]
         self.num_images = sum(sizes)
-        self.spans = list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True))
+        self._spans = list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True))
+        self._memory, self._under_way = memory, 0
         graph = graph_for(model, graph, self._originals[0], batches[0])
         self._flow = Flow(graph, self._originals[0])
         self._stays = kept_labels(graph, self._flow.labeler, plan.kept)
@@ -152,6 +159,24 @@ class Pair:
                 "layer by layer."
             )
         self._original_of = {site.index: own for site, own in zip(self.layers.sites, originals, strict=True)}
+        tapes = {id(replay.tape): replay.tape for replay in (*self._originals, *self._smalls)}
+        footprints = {key: footprint(tape) for key, tape in tapes.items()}
+        self._footprints = [
+            (footprints[id(original.tape)], footprints[id(small.tape)])
+            for original, small in zip(self._originals, self._smalls, strict=True)
+        ]
+
+    def admit(self, site: Site) -> None:
+        """Let batches begin, as many as memory takes from this layer on; only when no layer's filters are open."""
+        own = self._original_of[site.index].index
+        # the smaller network's twice: it is kept as it was while filters change
+        each = [original[own] + 2 * small[site.index] for original, small in self._footprints]
+        self._under_way = max(self._under_way, num_fitting(each, self._memory))
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Of the batches under way, the number of the first image, and how many there are."""
+        return self._spans[: self._under_way]
 
     @property
     def tape(self) -> Tape:
@@ -160,17 +185,18 @@ class Pair:
 
     def before(self, site: Site, tensors: Mapping[str, Tensor]) -> list[Replay]:
         """Replays of the smaller network that stand before a layer, one for every batch."""
-        for replay in self._smalls:
+        running = self._smalls[: self._under_way]
+        for replay in running:
             replay.advance(site.index)
-        return [replay.fork(tensors) for replay in self._smalls]
+        return [replay.fork(tensors) for replay in running]
 
     def return_(self, stand: Sequence[Replay], tensors: Mapping[str, Tensor]) -> None:
         """Put the smaller network back to where it was."""
-        self._smalls = [replay.fork(tensors) for replay in stand]
+        self._smalls[: len(stand)] = [replay.fork(tensors) for replay in stand]
 
     def features(self, site: Site) -> Iterator[Tensor]:
         """Advance the smaller network to a layer, and show what it reads."""
-        for small in self._smalls:
+        for small in self._smalls[: self._under_way]:
             small.advance(site.index)
             yield small.value(site.features)
 
@@ -179,7 +205,7 @@ class Pair:
         own = self._original_of[site.index]
         if own.addend is None:
             site = replace(site, addend=None)
-        for span, original, small in zip(self.spans, self._originals, self._smalls, strict=True):
+        for span, original, small in zip(self.spans, self._originals, self._smalls, strict=False):
             original.advance(own.index + 1)
             small.advance(site.index)
             target = self._flow.kept(original.value(own.output), own.output, self._stays)

@@ -16,6 +16,7 @@ from convslim.channels.trace import trace
 from convslim.errors import PlanError
 from convslim.surgery.form import planned_form
 from convslim.surgery.plan import PruningPlan
+from convslim.surgery.reconstruction.footprint import MEMORY
 from convslim.surgery.reconstruction.pair import Batches, Pair, listed
 from convslim.surgery.reconstruction.producers import Stand, producers, together_
 from convslim.surgery.reconstruction.refit import Fitted, Refit
@@ -31,6 +32,7 @@ class FittedLayer:
     Attributes:
         module: Dotted name.
         num_inputs: Unknowns of every output: inputs times kernel positions.
+        num_images: Images it was fitted to; all, or where maps are large as many as memory took.
         num_rows: Equations, each an output position of an image.
         strength: λ as a fraction of the mean variance of the inputs; infinity where only the constant is new.
         num_changed, num_outputs: Outputs that got new weights; the others keep theirs, since their error on held-out
@@ -41,6 +43,7 @@ class FittedLayer:
 
     module: str
     num_inputs: int
+    num_images: int
     num_rows: int
     strength: float
     num_changed: int
@@ -69,6 +72,7 @@ def reconstruct_(
     graph: ChannelGraph | None = None,
     which: Which = "all",
     per_image: int = 16,
+    memory: int = MEMORY,
     watch: Watch | None = None,
 ) -> Reconstruction:
     """Give a cut network new weights by least squares, in place, so that it follows the original.
@@ -85,12 +89,14 @@ def reconstruct_(
         small: The model without the channels, as :func:`convslim.remove` returns it.
         model: The original, left as found.
         plan: Leads from one to the other.
-        batches: Inputs for the network, a few hundred images or more. Both networks go through all batches side by
+        batches: Inputs for the network, a few hundred images or more. Both networks go through the batches side by
             side, layer by layer, so a few activations of every image are in memory at a time.
         graph: The original's graph, if at hand.
         which: ``"all"``: every layer from the first reader of removed channels on. ``"readers"``: the readers, and the
             layers that they alone read.
-        per_image: Output positions taken of every image.
+        per_image: Output positions taken of every image, where all images are looked at; of fewer images more.
+        memory: Bytes that these activations may take, by estimate. Where maps are too large for it, the layer is
+            fitted to the first batches that fit, one at least; the others follow at layers with smaller maps.
         watch: Told how many layers are done.
 
     Raises:
@@ -116,7 +122,7 @@ def reconstruct_(
         raise PlanError(f"There is no choice of layers {which!r}; known are {', '.join(get_args(Which))}.")
     inputs = listed(batches)
     model = planned_form(model, plan)
-    pair = Pair(model, small, plan, inputs, _structure_of(model, plan, inputs[0], graph))
+    pair = Pair(model, small, plan, inputs, _structure_of(model, plan, inputs[0], graph), memory)
     tensors = {name: tensor.detach() for name, tensor in named_tensors(small).items()}
     fitted: list[FittedLayer] = []
     left: list[tuple[str, str]] = []
@@ -124,6 +130,8 @@ def reconstruct_(
     cut = producers(pair.layers, pair.tape, plan)
     stands: dict[str, Stand] = {}
     for site in watched(pair.layers.sites, "refit layers", watch):
+        if not stands:
+            pair.admit(site)
         reads = site.in_dim in plan.slices.get(site.weight, {})
         behind = behind or reads
         refit = Refit(site, tensors, pair, per_image)
@@ -137,6 +145,8 @@ def reconstruct_(
             fitted.append(_record(refit, found))
             rows = found.rows
         if site in cut.values():
+            if not stands:
+                pair.admit(site)
             rows = operator.add(*refit.sums()) if rows is None else rows
             stands[site.weight] = Stand(pair.before(site, tensors), rows)
     return Reconstruction(tuple(fitted), tuple(left), pair.num_images)
@@ -163,6 +173,7 @@ def _record(refit: Refit, found: Fitted) -> FittedLayer:
     return FittedLayer(
         module=site.module,
         num_inputs=fit.matrix.shape[1],
+        num_images=refit.num_images,
         num_rows=int(found.rows.weight),
         strength=fit.strength,
         num_changed=int(fit.changed.sum()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,12 +54,15 @@ class Refit:
         site: The layer.
         scale: What the BatchNorms behind multiply each output with, ``(C_out,)``.
         importance: Its square, by conv group.
+        num_images: How many are looked at.
     """
 
     def __init__(self, site: Site, tensors: Mapping[str, Tensor], pair: Pair, per_image: int) -> None:
         self.site = site
         self.scale = scale_behind(site, tensors)
-        self._tensors, self._pair, self._per_image = tensors, pair, per_image
+        self._tensors, self._pair = tensors, pair
+        self.num_images = sum(count for _, count in pair.spans)
+        self._per_image = math.ceil(per_image * pair.num_images / self.num_images)  # fewer images, as many rows
         self._reach = self.scale.abs() > _LEAST_SCALE * self.scale.abs().max()
         self._mean = tensors[site.mean].clone() if site.mean else torch.zeros_like(self.scale)
         self.importance = self.scale.square().reshape(self._matrix().shape[0], -1)

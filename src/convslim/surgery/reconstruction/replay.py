@@ -63,7 +63,7 @@ def program(model: nn.Module, example_input: ExampleInput) -> Program:
             )
     reader = _Constants(tape)
     run_under(reader, model, example_input)
-    return Program(tape, reader.found, _dropped(tape), _layout(tape))
+    return Program(tape, reader.found, dropped(tape), _layout(tape))
 
 
 class _Constants(Watching):
@@ -92,17 +92,18 @@ def _layout(tape: Tape) -> torch.memory_format:
     return torch.preserve_format if looks else torch.channels_last
 
 
-def _dropped(tape: Tape) -> list[list[int]]:
+def dropped(tape: Tape) -> list[list[int]]:
+    """After each operation, numbers of the tensors that nothing reads any more."""
     last: dict[int, int] = {}
     for call in tape.calls:
         for ref in (*call.inputs, *call.outs):
             last[ref.id] = call.index
     for ref in tape.outputs:
         last.pop(ref.id, None)
-    dropped: list[list[int]] = [[] for _ in tape.calls]
+    found: list[list[int]] = [[] for _ in tape.calls]
     for number, index in last.items():
-        dropped[index].append(number)
-    return dropped
+        found[index].append(number)
+    return found
 
 
 class Replay:
@@ -118,11 +119,8 @@ class Replay:
         self.place = 0
         self._program = program
         self.tensors = tensors
-        # Clones: a network may write into its input.
-        self._values = {
-            ref.id: leaf.clone(memory_format=program.layout if leaf.dim() == 4 else torch.preserve_format)
-            for ref, leaf in zip(program.tape.model_inputs, given, strict=True)
-        }
+        self._started = False
+        self._values = {ref.id: leaf for ref, leaf in zip(program.tape.model_inputs, given, strict=True)}
 
     @property
     def tape(self) -> Tape:
@@ -167,6 +165,10 @@ class Replay:
 
     def advance(self, until: int) -> None:
         """Run the operations before index ``until``."""
+        if not self._started:
+            # Clones: a network may write into its input. Not before: a batch may wait for long.
+            self._values = {number: self._cloned(leaf) for number, leaf in self._values.items()}
+            self._started = True
         for index in range(self.place, until):
             call = self.calls[index]
             results = [leaf for leaf in tree_flatten(self._called(call))[0] if isinstance(leaf, Tensor)]
@@ -180,6 +182,9 @@ class Replay:
         """What operation ``index``, the next one, gives; the replay stays before it."""
         found: Tensor = self._called(self.calls[index])
         return found
+
+    def _cloned(self, leaf: Tensor) -> Tensor:
+        return leaf.clone(memory_format=self._program.layout if leaf.dim() == 4 else torch.preserve_format)
 
     def _called(self, call: OpCall) -> Any:
         args, kwargs = tree_map_only(TensorRef, self.value, (call.args, dict(call.kwargs)))
