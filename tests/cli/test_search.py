@@ -23,7 +23,17 @@ def test_a_worker_ends_what_a_killed_run_began(tmp_path: Path, monkeypatch: pyte
     text = RECIPE.read_text().replace("search: {", f"search: {{storage: '{storage}', study: digits, ")
     recipe.write_text(text)
     subprocess.run(
-        [sys.executable, str(PIPELINE / "killed_search.py"), str(out), "4", str(recipe)],
+        [
+            sys.executable,
+            str(PIPELINE / "killed_search.py"),
+            "4",
+            "-",
+            "run",
+            str(recipe),
+            "--out",
+            str(out),
+            "--quiet",
+        ],
         capture_output=True,
         timeout=240,
     )

@@ -1,15 +1,23 @@
-"""Run by tests: carry a recipe out, and be killed at the beginning of the n-th evaluation of a candidate."""
+"""Run by tests: a command of convslim that is killed at the beginning of its n-th evaluation of a candidate (0: never).
+
+    python killed_search.py N FOLDER [command and options of convslim]
+
+Processes that share a folder begin their first evaluation when there are three of them; ``-`` waits for nobody.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
-from convslim.pipeline import load_recipe, run
+from convslim.cli import app
 from convslim.search.evaluation_views import ViewEvaluator
 
+TOGETHER = 3
 evaluate = ViewEvaluator.__call__
 evaluated = 0
 
@@ -18,11 +26,21 @@ def evaluate_or_die(self: ViewEvaluator, *arguments: Any, **options: Any) -> Any
     """Count evaluations; the process dies at the wanted one."""
     global evaluated
     evaluated += 1
-    if evaluated == int(sys.argv[2]):
+    if evaluated == 1 and sys.argv[2] != "-":
+        meet(Path(sys.argv[2]))
+    if evaluated == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return evaluate(self, *arguments, **options)
 
 
+def meet(folder: Path) -> None:
+    """Wait for the others."""
+    (folder / str(os.getpid())).touch()
+    until = time.monotonic() + 120
+    while len(list(folder.iterdir())) < TOGETHER and time.monotonic() < until:
+        time.sleep(0.02)
+
+
 if __name__ == "__main__":
     ViewEvaluator.__call__ = evaluate_or_die  # type: ignore[method-assign]
-    run(load_recipe(sys.argv[3]), sys.argv[1], quiet=True)
+    app(sys.argv[3:])

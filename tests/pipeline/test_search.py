@@ -71,7 +71,7 @@ def test_every_candidate_is_in_the_record_and_the_best_is_cut(whole: tuple[RunRe
 def test_killed_in_mid_generation_it_resumes_to_the_same_bits(
     tmp_path: Path, whole: tuple[RunRecord, Path], monkeypatch: pytest.MonkeyPatch
 ):
-    command = [sys.executable, str(SCRIPT), str(tmp_path), "8", str(RECIPE)]
+    command = [sys.executable, str(SCRIPT), "8", "-", "run", str(RECIPE), "--out", str(tmp_path), "--quiet"]
     killed = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     evaluate, calls = ViewEvaluator.__call__, []
@@ -158,7 +158,7 @@ def test_images_that_count_are_not_those_of_the_statistics(holdout: float | None
 
 
 def test_truncated_storage_is_a_clear_error_and_the_best_plan_is_kept(tmp_path: Path, whole: tuple[RunRecord, Path]):
-    command = [sys.executable, str(SCRIPT), str(tmp_path), "8", str(RECIPE)]
+    command = [sys.executable, str(SCRIPT), "8", "-", "run", str(RECIPE), "--out", str(tmp_path), "--quiet"]
     subprocess.run(command, capture_output=True, timeout=240)
     work = tmp_path / "steps" / ".02-search"
     storage = work / STORAGE

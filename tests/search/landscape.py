@@ -71,7 +71,7 @@ def space(budget: dict[str, float] | None = None, **options: object) -> Space:
 
 
 def search(
-    storage: Path | None,
+    storage: str | Path | None,
     evaluator: Landscape,
     settings: SearchSettings,
     *,

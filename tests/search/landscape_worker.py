@@ -22,7 +22,5 @@ class Announced(Landscape):
 
 if __name__ == "__main__":
     settings = SearchSettings(population=6, generations=3, seed=1)
-    worker = search(
-        Path(sys.argv[1]), Announced(sleep=float(sys.argv[2])), settings, searched=space(), poll=0.05, grace=60.0
-    )
+    worker = search(sys.argv[1], Announced(sleep=float(sys.argv[2])), settings, searched=space(), poll=0.05, grace=60.0)
     worker.work()

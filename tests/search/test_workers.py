@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SPACE = space()
 
 
-def started(storage: Path, seconds: float, file: Path) -> subprocess.Popen[bytes]:
+def started(storage: str | Path, seconds: float, file: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.search.landscape_worker", str(storage), str(seconds), str(file)]
     return subprocess.Popen(command, cwd=ROOT)
 

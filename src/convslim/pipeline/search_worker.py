@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 from convslim.errors import ArtifactError
+from convslim.pipeline.environment import expand
 from convslim.pipeline.folder import RECIPE, RunFolder
 from convslim.pipeline.recipe import Recipe, parse_recipe
 from convslim.pipeline.run import before_step
-from convslim.pipeline.steps.search import SearchStep, shown
+from convslim.pipeline.steps.search import SearchStep, watched
 from convslim.pipeline.steps.search_setup import RUN, set_up
 from convslim.search.result import SearchResult
-from convslim.search.storage import open_storage
+from convslim.search.storage import open_storage, shown
 from convslim.search.study import find_study
 from convslim.train.devices import threads
 
@@ -21,7 +22,7 @@ def work_on(storage: str, study: str, run: Path | None = None, *, quiet: bool = 
     """Take part in a search until it is over.
 
     Args:
-        storage: As in the step's configuration, or as its record tells it.
+        storage: As in the step's configuration, `${NAME}` included, or as its record tells it.
         study: Name of the study.
         run: Folder of the run, where this machine sees it at another place than the study says.
         quiet: Draw no progress bar.
@@ -31,11 +32,13 @@ def work_on(storage: str, study: str, run: Path | None = None, *, quiet: bool = 
 
     Raises:
         ArtifactError: There is no such storage, study or run, or one is damaged.
+        RecipeError: A variable in `storage` is not set.
     """
-    noted = find_study(open_storage(storage, make=False), study, storage).user_attrs.get(RUN)
+    place = expand(storage, "--storage")
+    noted = find_study(open_storage(place, make=False), study, shown(place)).user_attrs.get(RUN)
     if noted is None:
         raise ArtifactError(
-            f"The study {study!r} in {storage} was not made by a run, so there is no network to evaluate."
+            f"The study {study!r} in {shown(place)} was not made by a run, so there is no network to evaluate."
         )
     folder, number = run or Path(noted["folder"]), int(noted["step"])
     recipe = _recipe(folder)
@@ -47,7 +50,7 @@ def work_on(storage: str, study: str, run: Path | None = None, *, quiet: bool = 
         state, context = before_step(recipe, folder, number, quiet=quiet)
         try:
             search = set_up(config, state, context).search
-            with shown(search.space, None, quiet=quiet) as watch:
+            with watched(search.space, None, quiet=quiet) as watch:
                 return search.work(watch)
         except ArtifactError:
             if RunFolder(folder).finished(number, step.kind).exists():

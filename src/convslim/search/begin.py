@@ -12,7 +12,7 @@ from convslim.search.objective import Objective
 from convslim.search.run import Search
 from convslim.search.settings import SearchSettings
 from convslim.search.space import Space
-from convslim.search.storage import open_storage
+from convslim.search.storage import open_storage, shown
 from convslim.search.study import identity, open_study, study_name
 
 
@@ -42,6 +42,6 @@ def begin(
     """
     wanted = objective or Objective("accuracy", space.cost(space.whole()))
     found = identity(space, settings, wanted, extra or {})
-    where = str(storage)
-    opened = open_study(open_storage(where), study or study_name(found), found, wanted.num_values, where)
+    where = shown(str(storage))
+    opened = open_study(open_storage(storage), study or study_name(found), found, wanted.num_values, where)
     return Search(space, wanted, settings, evaluator, Ledger(opened, space, where))

@@ -6,7 +6,9 @@ system; a server any number of them.
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -55,19 +57,31 @@ def open_storage(spec: str | Path, *, make: bool = True, lock_timeout: float = L
     path = Path(text.removeprefix("sqlite:///"))
     if not make and "://" not in text.removeprefix("sqlite:///") and not path.exists():
         raise ArtifactError(f"There is no file {path}. Start the search first; a finished one needs no workers.")
-    with told_of_storage(text):
+    with told_of_storage(shown(text)):
         if text.startswith("sqlite:///") or ("://" not in text and path.suffix in SQLITE_SUFFIXES):
             return _sqlite(path, lock_timeout)
         if "://" in text:
-            return RDBStorage(text, engine_kwargs={"pool_pre_ping": True})
+            return _closing(RDBStorage(text, engine_kwargs={"pool_pre_ping": True}))
         if path.suffix in JOURNAL_SUFFIXES:
             path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(text))
     known = ", ".join((*SQLITE_SUFFIXES, *JOURNAL_SUFFIXES))
     raise ArtifactError(
-        f"{text} is no storage of a search. Give a file that ends in one of {known}, or a URL such as "
+        f"{shown(text)} is no storage of a search. Give a file that ends in one of {known}, or a URL such as "
         "postgresql://user@host/name."
     )
+
+
+def shown(spec: str) -> str:
+    """A storage as it may be told and recorded: without the password of its URL.
+
+    >>> shown("postgresql://anna:secret@host/name")
+    'postgresql://anna:***@host/name'
+    >>> shown("runs/search.db")
+    'runs/search.db'
+    """
+    hidden = re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", spec)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", hidden)
 
 
 @contextmanager
@@ -108,6 +122,12 @@ def _sqlite(path: Path, lock_timeout: float) -> RDBStorage:
     storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": lock_timeout}})
     event.listen(storage.engine, "connect", _safe_without_waiting)
     storage.engine.dispose()  # the connection that is open already was made before
+    return _closing(storage)
+
+
+def _closing(storage: RDBStorage) -> RDBStorage:
+    """The same, whose connections are closed with it: Optuna leaves them open."""
+    weakref.finalize(storage, storage.engine.dispose)
     return storage
 
 

@@ -111,7 +111,7 @@ def run_search(config: SearchStep, state: State, context: Context) -> Outcome:
     made = set_up(config, state, context)
     space, best = made.search.space, context.work / BEST
     try:
-        with shown(space, best, quiet=context.quiet or not context.primary) as watch:
+        with watched(space, best, quiet=context.quiet or not context.primary) as watch:
             result = made.search.work(watch)
     except ArtifactError as error:
         kept = f" The best plan so far is kept in {best}." if best.exists() else ""
@@ -142,7 +142,7 @@ def _fold_(
 
 
 @contextmanager
-def shown(space: Space, best: Path | None, *, quiet: bool) -> Iterator[Watch]:
+def watched(space: Space, best: Path | None, *, quiet: bool) -> Iterator[Watch]:
     """Show the best candidate so far beside a bar, and keep its plan in a file, if one is given."""
     steps, kept = 0, ""
     with ExitStack() as stack:

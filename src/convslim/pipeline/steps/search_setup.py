@@ -100,10 +100,16 @@ def set_up(config: SearchStep, state: State, context: Context) -> Made:
         study=config.study,
         extra={**extra, "weights": _digest(state.model)},
     )
-    _refuse_lost(search.ledger, context.work / BEST, where)
+    _refuse_lost(search.ledger, context.work / BEST)
     study = search.ledger.study
     _note_run(study, context)
-    details = {**facts, "storage": where, "study": study.study_name, "original": dict(objective.original)}
+    # As configured: a variable's value may be a password.
+    details = {
+        **facts,
+        "storage": config.storage or where,
+        "study": study.study_name,
+        "original": dict(objective.original),
+    }
     return Made(search, {**details, "latency": None if timing is None else timing.setting})
 
 
@@ -137,7 +143,8 @@ def _space(
     config: SearchStep, state: State, context: Context, graph: ChannelGraph, scores: Scores
 ) -> tuple[Space, Timing | None]:
     budget = config.budget.limits() if config.budget is not None else {}
-    timer = Timer(budget, config.timing.threads, config.timing.batch, context.quiet or not context.primary)
+    how = config.timing
+    timer = Timer(budget, how.threads, how.batch, context.quiet or not context.primary, how.arithmetic)
     timing = timer(graph, state.model, context.example_input)
     space = search_space(
         graph,
@@ -162,7 +169,7 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()[:20]
 
 
-def _refuse_lost(ledger: Ledger, best: Path, where: str) -> None:
+def _refuse_lost(ledger: Ledger, best: Path) -> None:
     """Do not begin anew unasked where candidates have been evaluated already.
 
     Raises:
@@ -170,8 +177,8 @@ def _refuse_lost(ledger: Ledger, best: Path, where: str) -> None:
     """
     if best.exists() and not ledger.read().finished:
         raise ArtifactError(
-            f"The storage of the search, {where}, has lost its candidates, of which {best} is the best plan so far. "
-            "Put a copy of the storage back, or remove that file to search anew."
+            f"The storage of the search, {ledger.where}, has lost its candidates, of which {best} is the best plan so "
+            "far. Put a copy of the storage back, or remove that file to search anew."
         )
 
 
