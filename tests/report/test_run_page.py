@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from convslim.cli import app
 from convslim.errors import ArtifactError
 from convslim.pipeline import parse_recipe
+from convslim.report.comparison_page import comparison_page
 from convslim.report.run_files import read_run, read_runs
 from convslim.report.run_page import SECTIONS, run_page
 from convslim.report.sections.origin import recipe_text
@@ -203,6 +204,17 @@ def test_comparison_has_all_runs(tmp_path: Path):
     assert found.open == []
     assert "onerror" not in found.names
     assert "x/run, y/run, other" in text
+
+
+@pytest.mark.parametrize(("number", "drawings"), [(12, 1), (13, 2)])
+def test_twelve_runs_share_a_drawing(number: int, drawings: int, tmp_path: Path):
+    steps = [step("train", 100_000, 95), step("prune", 40_000, 80)]
+    folders = [write(tmp_path / f"run-{place}", record(f"run {place}", steps)) for place in range(1, number + 1)]
+    text = comparison_page(read_runs(folders))
+    assert text.count("against cost") == 2 * drawings  # the title, and the caption of its numbers
+    assert "s11" in text
+    assert "12 run 12" in text
+    assert text.count(">13 run 13<") == 0  # the second drawing counts anew
 
 
 @pytest.mark.parametrize(

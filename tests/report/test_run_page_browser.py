@@ -89,11 +89,14 @@ def test_sections_are_linked_and_nothing_sticks_out(seen: dict[str, Any]):
     assert seen["wide"]
 
 
-@pytest.mark.parametrize("kind", ["detector", "comparison"])
+@pytest.mark.parametrize("kind", ["detector", "comparison", "twelve"])
 def test_other_pages(kind: str, tmp_path: Path):
     detector = write(tmp_path / "detector", record("detector", detection()))
     if kind == "detector":
         text = run_page(read_run(detector))
+    elif kind == "twelve":
+        folders = [write(tmp_path / f"run-{place}", record(f"run {place}")) for place in range(12)]
+        text = comparison_page(read_runs(folders))
     else:
         text = comparison_page(read_runs([detector, write(tmp_path / "other", record())]))
     found = visit(text, LOOK, tmp_path)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from convslim.report.figures.axis import counting, linear, percent
-from convslim.report.figures.chart import SERIES, Frame, figure, line, point, spread
+from convslim.report.figures.changes import intervals
+from convslim.report.figures.chart import SERIES, TOP, Frame, figure, line, point, spread, tag
+from convslim.report.figures.ranges import Range
 from convslim.report.markup import bar, element, joined, scrolled, table
 from convslim.report.quality import measure_of, qualities, titled
 from convslim.report.run_files import RunFiles
@@ -46,7 +48,7 @@ def _results(runs: Sequence[RunFiles]) -> Section:
     body = element(
         "div", table(["run", *titles], rows), class_="scroll", tabindex=0, role="region", aria_label="Results"
     )
-    drawn = [draw(part, number) for number, part in enumerate(_parts(runs), start=1) for draw in (_ends, _ways)]
+    drawn = [draw(part, number) for number, part in enumerate(_parts(runs), start=1) for draw in (_ends, _rows, _ways)]
     charts = element("div", *drawn, class_="charts")
     lead = "Each run's network at its end, and what became of the number that it began with."
     return Section("results", "Results", lead, joined([body, Markup("<br>"), charts]))
@@ -69,24 +71,52 @@ def _ends(runs: Sequence[RunFiles], number: int) -> Markup:
         linear("MACs, % of the original", [0, 1, *shares], form=percent, zero=True, tight=True),
         linear("", [end for *_, each in found for end in (each.low, each.high)], form=percent, within=(0, 1)),
     )
+    places = beside(shares)
     marks = [
         mark
-        for (series, run, quality), x, drawn in zip(found, shares, beside(shares), strict=True)
+        for (series, run, quality), x, drawn in zip(found, shares, places, strict=True)
+        for across, top in [frame.at(drawn, quality.high)]
         for mark in (
             spread(frame, series, drawn, quality.low, quality.high),
             point(frame, series, drawn, quality.share, f"{run.name}: {quality.text} at {100 * x:.1f} % of the MACs"),
+            tag(across, max(top - 6 - 9 * (sorted(places).index(drawn) % 3), 9), str(series + 1)),
         )
     ]
     return figure(
         _numbered(f"{_measure(runs)} against cost", number),
         frame.draw(*marks, label=f"{_measure(runs)} against MACs of {len(found)} runs"),
-        names=[run.name for run in runs],
+        names=_keys(runs),
         headings=["run", "MACs, %", _measure(runs), "95 % interval"],
         rows=[
             (run.name, f"{100 * x:.1f}", each.text, each.interval)
             for (_, run, each), x in zip(found, shares, strict=True)
         ],
         note="at the end, with 95 % intervals of accuracies; runs of nearly equal cost stand side by side",
+    )
+
+
+def _rows(runs: Sequence[RunFiles], number: int) -> Markup | None:
+    """The measure at the end, run below run."""
+    found = [(place, run.name, qualities(run.record)[-1]) for place, run in enumerate(runs) if qualities(run.record)]
+    if not found:
+        return None
+    axis = linear(
+        _measure(runs),
+        [end for *_, each in found for end in (each.low, each.high)],
+        form=percent,
+        within=(0, 1),
+        wanted=4,
+    )
+    rows = [
+        Range(f"{place + 1} {name}", place, each.low, each.share, each.high, f"{name}: {each.text} ({each.interval})")
+        for place, name, each in found
+    ]
+    return figure(
+        _numbered(f"{_measure(runs)} at the end", number),
+        intervals(rows, axis, f"{_measure(runs)} at the end of {len(rows)} runs"),
+        headings=["run", _measure(runs), "95 % interval"],
+        rows=[(name, each.text, each.interval) for _, name, each in found],
+        note="with 95 % intervals of accuracies",
     )
 
 
@@ -124,14 +154,54 @@ def _ways(runs: Sequence[RunFiles], number: int) -> Markup:
             *(point(frame, series, each.number, each.share, f"{name}, {each.name}: {each.text}") for each in way),
         )
     ]
+    last_ones = [(series, frame.at(way[-1].number, way[-1].share)) for series, (_, way) in enumerate(found) if way]
+    heights = apart([y for _, (_, y) in last_ones])
+    lift = min([0.0, *(y - TOP for y in heights)])
+    marks += [
+        tag(x + 13, y + 4 - lift, str(series + 1)) for (series, (x, _)), y in zip(last_ones, heights, strict=True)
+    ]
     return figure(
         _numbered(f"{_measure(runs)} step by step", number),
         frame.draw(*marks, label=f"{_measure(runs)} after every step of {len(found)} runs"),
-        names=[name for name, _ in found],
+        names=_keys(runs),
         headings=["run", "step", _measure(runs)],
         rows=[(name, each.name, each.text) for name, way in found for each in way],
         note="steps that leave the network as it is are left out",
     )
+
+
+def apart(heights: Sequence[float], gap: float = 11.0) -> list[float]:
+    """Places for texts beside points, in the same order from top to bottom, that do not lie on each other.
+
+    >>> apart([50.0, 48.0, 90.0])
+    [54.5, 43.5, 90.0]
+    """
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    rows: list[list[int]] = []
+    for place in order:
+        rows.append([place])
+        while len(rows) > 1 and _middle(rows[-1], heights) - _middle(rows[-2], heights) < gap * _reach(rows):
+            last = rows.pop()
+            rows[-1] += last
+    places = list(heights)
+    for row in rows:
+        for turn, place in enumerate(row):
+            places[place] = _middle(row, heights) + gap * (turn - (len(row) - 1) / 2)
+    return places
+
+
+def _middle(row: Sequence[int], heights: Sequence[float]) -> float:
+    return sum(heights[place] for place in row) / len(row)
+
+
+def _reach(rows: Sequence[Sequence[int]]) -> float:
+    """Texts between the middles of the last two rows."""
+    return (len(rows[-1]) + len(rows[-2])) / 2
+
+
+def _keys(runs: Sequence[RunFiles]) -> list[str]:
+    """The runs as a legend has them: by the number that stands at their points."""
+    return [f"{place} {run.name}" for place, run in enumerate(runs, start=1)]
 
 
 def _measure(runs: Sequence[RunFiles]) -> str:

@@ -1,8 +1,8 @@
 """A chart: a frame of two axes, marks with what they say in words, and the same numbers as a table below.
 
-Colors come from the style sheet by the class of a series, ``s0`` … ``s5``; shapes and dashes tell series apart without
-colors. Marks of class ``mark`` hold a ``<title>``: the tooltip of browsers without scripts, and what the page's script
-shows and reads out when a mark is pointed at or reached by the arrow keys.
+Colors come from the style sheet by the class of a series, ``s0`` … ``s11``; shapes and dashes tell series apart without
+colors, and from the seventh on marks are hollow. Marks of class ``mark`` hold a ``<title>``: the tooltip of browsers
+without scripts, and what the page's script shows and reads out when a mark is pointed at or reached by the arrow keys.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEFT: Final = 58.0
 RIGHT: Final = 26.0
 TOP: Final = 14.0
 BOTTOM: Final = 44.0
-SERIES: Final = 6
+SERIES: Final = 12
 """How many series look different."""
 RADIUS: Final = 4.2
 CORNERS: Final[dict[int, tuple[tuple[float, float], ...]]] = {
@@ -100,6 +100,11 @@ def point_at(series: int, across: float, down: float, words: str, *, kind: str =
     """A mark at a place of the drawing."""
     classes = " ".join(filter(None, ("mark", "point", f"s{series % SERIES}", kind)))
     return element("g", element("title", words), _shape(series, across, down), class_=classes)
+
+
+def tag(across: float, down: float, words: str) -> Markup:
+    """A short text over a place of the drawing."""
+    return element("text", words, x=across, y=down, class_="tag across")
 
 
 def dot(frame: Frame, series: int, x: float, y: float, words: str) -> Markup:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from markupsafe import Markup
 
 from convslim.report.class_record import ClassRecord
 from convslim.report.figures.axis import linear, percent
-from convslim.report.figures.chart import SERIES, Frame, dot, figure, line
+from convslim.report.figures.chart import Frame, dot, figure, line
 from convslim.report.markup import element, joined, scrolled, table
 from convslim.report.record import RunRecord, StepRecord
 from convslim.report.run_files import RunFiles
 from convslim.report.sections.section import Section
+
+CURVES: Final = 6
+"""Curves of one drawing."""
 
 
 def classes(run: RunFiles) -> Section | None:
@@ -24,7 +28,7 @@ def classes(run: RunFiles) -> Section | None:
     old = {each.name: each.average_precision for each in before.classes} if first != last else {}
     rows = [_row(each, old.get(each.name)) for each in after.classes]
     head = ["class", "objects", f"step {first}", f"step {last}", "change, points"]
-    drawn = [_curves(run.record, after.classes[start : start + SERIES], last) for start in _starts(after.classes)]
+    drawn = [_curves(run.record, after.classes[start : start + CURVES], last) for start in _starts(after.classes)]
     return Section(
         "classes",
         "Class by class",
@@ -40,7 +44,7 @@ def classes(run: RunFiles) -> Section | None:
 
 
 def _starts(found: Sequence[ClassRecord]) -> range:
-    return range(0, len(found), SERIES)
+    return range(0, len(found), CURVES)
 
 
 def _coco(before: StepRecord, after: StepRecord, names: tuple[str, str]) -> Markup | None:
