@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from convslim.data.heads import Detections
 from convslim.data.objects import Objects
 from convslim.detection.average_precision import average_precision, class_precisions, mean_average_precision
-from convslim.detection.suppress import Detections
 from convslim.errors import DataError
 
 BOX = torch.tensor([0.0, 0, 10, 10])

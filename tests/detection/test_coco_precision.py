@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from convslim.data.heads import Detections
 from convslim.data.objects import Objects
 from convslim.detection.average_precision import class_precisions, mean_average_precision
 from convslim.detection.coco_precision import coco_precision
-from convslim.detection.suppress import Detections
 from convslim.errors import DataError
 
 pytest.importorskip("pycocotools")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
+from convslim.data.heads import Detections
 from convslim.detection.decode import encode
 from convslim.detection.picture import COLORS, beside, drawn, find
-from convslim.detection.suppress import Detections
 
 SIDE = 64
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

@@ -11,11 +11,12 @@ import typer
 from PIL import Image
 
 from convslim.cli.console import say
+from convslim.data.heads import Detections
 from convslim.data.imagefolder import opened
 from convslim.data.unlabeled import image_files
 from convslim.detection.file import DetectorFile
+from convslim.detection.own_heads import own_heads
 from convslim.detection.picture import drawn, name_of
-from convslim.detection.suppress import Detections
 from convslim.detection.video import SUFFIXES, redraw
 from convslim.errors import DataError
 from convslim.files import replace_text
@@ -33,6 +34,9 @@ def predict(
     threshold: Annotated[float, typer.Option(help="Smallest score.")] = 0.3,
     overlap: Annotated[float, typer.Option(help="IoU above which the less sure of two boxes goes.")] = 0.45,
     classes: Annotated[str, typer.Option(help="Names instead of the file's, with commas.")] = "",
+    heads: Annotated[
+        str | None, typer.Option(help="What reads the outputs of a detector of your own: module:factory.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime.")] = 1,
     limit: Annotated[int | None, typer.Option(help="Only so many images or frames.")] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the boxes of images.")] = True,
@@ -46,7 +50,8 @@ def predict(
 
       convslim predict runs/bccd/model-int8.onnx film.mp4 --threshold 0.5
     """
-    detector = DetectorFile(file, tuple(name for name in classes.split(",") if name), threads)
+    names = tuple(name for name in classes.split(",") if name)
+    detector = DetectorFile(file, names, threads, None if heads is None else own_heads(heads))
     work = _Work(detector, out, threshold, overlap, pictures)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convslim.data.annotated import AnnotatedImage, AnnotatedImages
 from convslim.data.detection_views import DetectionAugmentation, training_view, whole_view
+from convslim.data.heads import Heads
 from convslim.data.imagefolder import IMAGENET_MEAN, IMAGENET_STD
 from convslim.data.objects import Objects
 from convslim.data.order import AUGMENT, generator, global_batches
@@ -46,6 +47,7 @@ class DetectionSplit:
         augmentation: What `batches(augment=True)` does.
         sides: Its batches have one of these sides each instead of `side` (multi-scale training).
         coco: An evaluation has the averages of the COCO challenge, too.
+        heads: What a detector's outputs mean; None for the detector that comes with convslim.
     """
 
     task: ClassVar[TaskName] = "detection"
@@ -57,6 +59,7 @@ class DetectionSplit:
     augmentation: DetectionAugmentation = field(default_factory=DetectionAugmentation)
     sides: tuple[int, ...] = ()
     coco: bool = False
+    heads: Heads | None = None
 
     def __post_init__(self) -> None:
         for name, side in (("side", self.side), *(("sides", side) for side in self.sides)):

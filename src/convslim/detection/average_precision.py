@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from convslim.data.heads import Detections
 from convslim.data.objects import Objects
 from convslim.detection.boxes import iou
-from convslim.detection.suppress import Detections
 from convslim.errors import DataError
 
 Floats = npt.NDArray[np.float64]

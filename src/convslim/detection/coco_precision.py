@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from convslim.data.heads import Detections
 from convslim.data.objects import Objects
-from convslim.detection.suppress import Detections
 from convslim.errors import DataError
 
 NAMES: Final = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")

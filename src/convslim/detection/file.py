@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from convslim.data.heads import Detections, Heads
 from convslim.detection.picture import find
-from convslim.detection.suppress import Detections
 from convslim.errors import ExportError
 from convslim.export.metadata import FileFacts
 
@@ -24,13 +24,16 @@ class DetectorFile:
         path: A file that a run's step `export` or `quantize` wrote.
         classes: Names in place of those of the file.
         threads: Of ONNX Runtime.
+        heads: What the file's outputs mean; None for the detector that comes with convslim.
 
     Raises:
         ExportError: It cannot be loaded, is no detector, or does not say what its outputs mean.
     """
 
-    def __init__(self, path: Path, classes: tuple[str, ...] = (), threads: int = 1) -> None:
+    def __init__(self, path: Path, classes: tuple[str, ...] = (), threads: int = 1, heads: Heads | None = None) -> None:
         import onnxruntime
+
+        self._heads = heads
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -52,7 +55,8 @@ class DetectorFile:
     def find(self, image: Image.Image, *, threshold: float = 0.3, overlap: float = 0.45) -> Detections:
         """What is in an RGB image, in its pixels; see :func:`convslim.detection.picture.find`."""
         facts = self.facts
-        return find(self._maps, image, self.side, facts.mean, facts.std, threshold=threshold, overlap=overlap)
+        options = {"threshold": threshold, "overlap": overlap}
+        return find(self._outputs, image, self.side, facts.mean, facts.std, heads=self._heads, **options)
 
-    def _maps(self, images: Tensor) -> tuple[Tensor, ...]:
+    def _outputs(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(each) for each in self._session.run(None, {self._input.name: images.numpy()}))

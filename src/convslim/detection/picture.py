@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from convslim.data.heads import Detections, Heads
 from convslim.data.view import letterbox, view_boxes, warp
-from convslim.detection.decode import decode
-from convslim.detection.suppress import Detections, detect
+from convslim.detection.yolo_heads import YoloHeads
 
-Maps = Sequence[Tensor]
-Network = Callable[[Tensor], Maps]
+Network = Callable[[Tensor], Any]
 COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000", "#000075", "#f032e6")
 GAP = 8  # pixels between two pictures
 
@@ -26,16 +26,18 @@ def find(
     mean: Sequence[float],
     std: Sequence[float],
     *,
+    heads: Heads | None = None,
     threshold: float = 0.3,
     overlap: float = 0.45,
 ) -> Detections:
     """What a detector sees in an image.
 
     Args:
-        network: Takes (1, 3, side, side), normalized, and gives maps, those of a network or of a file.
+        network: Takes (1, 3, side, side), normalized, and gives the outputs of a network or of a file.
         image: RGB, of any size; the whole of it is shown to the network.
         side: Height and width of the network's input.
         mean, std: Per channel, for images in [0, 1].
+        heads: What the outputs mean; None for the maps of the detector that comes with convslim.
         threshold, overlap: As for :func:`~convslim.detection.suppress.detect`.
 
     Returns:
@@ -44,9 +46,9 @@ def find(
     view = letterbox(*image.size, side)
     pixels = torch.from_numpy(warp(image, view, side).transpose(2, 0, 1).astype(np.float32) / 255)
     normalized = (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    maps = tuple(map_.float() for map_ in network(normalized[None]))
-    strides = tuple(side // map_.shape[2] for map_ in maps)
-    (found,) = detect(decode(maps, strides), threshold=threshold, overlap=overlap)
+    heads = heads or YoloHeads()
+    outputs = heads.checked(network(normalized[None]), normalized[None], [], "The detector")
+    (found,) = heads.detect(outputs, threshold=threshold, overlap=overlap)
     boxes = view_boxes(found.boxes.cpu(), np.linalg.inv(view).astype(np.float64))
     border = torch.tensor([*image.size, *image.size])
     return Detections(boxes.clamp_min(0).minimum(border), found.scores.cpu(), found.labels.cpu())

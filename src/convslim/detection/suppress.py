@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from convslim.data.heads import Detections
 from convslim.detection.boxes import iou
 from convslim.detection.decode import Predictions
 from convslim.errors import DataError
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one image, the surest first.
-
-    Attributes:
-        boxes: (n, 4) in pixels.
-        scores: (n,) probabilities.
-        labels: (n,) int64 classes.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
 
 
 def detect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -44,10 +45,10 @@ def draw_pictures(number: int, state: State, context: Context) -> list[str]:
 
 
 def _picture(network: nn.Module, image: Image.Image, split: DetectionSplit) -> Image.Image:
-    def maps(images: Tensor) -> tuple[Tensor, ...]:
+    def outputs(images: Tensor) -> Any:
         with torch.inference_mode():
-            return tuple(network(images))
+            return network(images)
 
     with evaluating(network):
-        found = find(maps, image, split.side, split.mean, split.std)
+        found = find(outputs, image, split.side, split.mean, split.std, heads=split.heads)
     return drawn(image, found, split.annotated.classes)

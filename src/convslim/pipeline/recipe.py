@@ -23,12 +23,14 @@ SEEDS_PER_RECIPE = 1000
 class ModelSpec(StepConfig):
     """A network: `spec` and `options` as `models.create` takes them, and a file of weights.
 
-    `weights` may hold `${NAME}`, which stands for an environment variable.
+    `weights` may hold `${NAME}`, which stands for an environment variable. `heads` is `module:factory` of what reads
+    the outputs of a detector of your own, see docs/detection.md.
     """
 
     spec: str
     options: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
+    heads: str | None = None
 
 
 class DataSpec(StepConfig):

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from convslim import models
-from convslim.data import DataSource, open_data
+from convslim.data import DataSource
 from convslim.errors import ConvslimError, RecipeError
 from convslim.measure.cost import cost
 from convslim.pipeline.class_details import class_fields
@@ -22,6 +22,7 @@ from convslim.pipeline.environment import expand
 from convslim.pipeline.folder import MODEL, RECORD, RunFolder
 from convslim.pipeline.predictions import Predictions, predictions_of, save_predictions
 from convslim.pipeline.recipe import Recipe, RecipeStep
+from convslim.pipeline.source import open_source
 from convslim.pipeline.state import Context, Outcome, State
 from convslim.pipeline.steps import STEPS
 from convslim.pipeline.steps.evaluate import EvaluateStep, measure
@@ -66,7 +67,7 @@ def run(
         if primary:
             folder.prepare(recipe.to_data(), resume=resume, overwrite=overwrite)
         barrier()
-        source = open_data(expand(recipe.data.spec, "data.spec"), **recipe.data.options)
+        source = open_source(recipe)
         original = _factory(recipe, source)
         state = State(original())
         base = cost(state.model, source.example_input())
@@ -108,7 +109,7 @@ def before_step(recipe: Recipe, out: str | Path, number: int, *, quiet: bool = F
         ArtifactError: the steps before it are not finished, or something is damaged.
     """
     folder = RunFolder(Path(out))
-    source = open_data(expand(recipe.data.spec, "data.spec"), **recipe.data.options)
+    source = open_source(recipe)
     original = _factory(recipe, source)
     state, finished = State(original()), tuple[StepRecord, ...]()
     for earlier, step in enumerate(recipe.steps[: number - 1], start=1):

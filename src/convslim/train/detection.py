@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convslim.data import DataSource, ImageSplit
 from convslim.data.detection import DetectionSplit
+from convslim.data.heads import Detections, Heads
 from convslim.data.objects import Objects
 from convslim.detection.average_precision import (
     ClassPrecision,
@@ -19,24 +20,17 @@ from convslim.detection.average_precision import (
     mean_average_precision,
 )
 from convslim.detection.coco_precision import coco_precision
-from convslim.detection.decode import decode
-from convslim.detection.loss import DetectionLoss, detection_loss
-from convslim.detection.suppress import Detections, detect
-from convslim.errors import DataError, ModelError
-from convslim.models.yolov3_mobilenetv2 import BOX_VALUES, RARE, SLOTS
+from convslim.detection.yolo_heads import YoloHeads
+from convslim.errors import DataError
 from convslim.train.config import TrainConfig
 
 MEASURE: Final = "mAP@0.5"
+LEAST_SCORE: Final = 0.01
+"""Less sure boxes do not count in an evaluation."""
+OVERLAP: Final = 0.45
+"""Of two boxes of a class that overlap more the less sure one goes."""
 CURVE: Final = 100
 """Points of a precision-recall curve that a record keeps."""
-
-
-@dataclass(frozen=True)
-class Maps:
-    """A detector's maps in float32, each (N, 3 * (5 + num_classes), h, w), and the pixels of their cells."""
-
-    maps: tuple[Tensor, ...]
-    strides: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,18 +104,19 @@ def _class_record(name: str, found: ClassPrecision) -> dict[str, Any]:
 class PrecisionJudge:
     """Collects what was found and what is there; processes do not share the images."""
 
-    def __init__(self, names: tuple[str, ...], *, coco: bool = False) -> None:
+    def __init__(self, names: tuple[str, ...], heads: Heads, *, coco: bool = False) -> None:
         self.totals = None
         self._names = names
+        self._heads = heads
         self._coco = coco
         self._found: list[Detections] = []
         self._wanted: list[Objects] = []
         self._loss = 0.0
 
-    def add_(self, outputs: Maps, targets: Sequence[Objects], positions: Tensor) -> None:
+    def add_(self, outputs: Any, targets: Sequence[Objects], positions: Tensor) -> None:
         """Take a batch in; where its images stand does not matter."""
-        self._loss += float(_loss(outputs, targets, 0.0).total) * len(targets)
-        found = detect(decode(outputs.maps, outputs.strides))
+        self._loss += float(self._heads.loss(outputs, targets, 0.0)) * len(targets)
+        found = self._heads.detect(outputs, threshold=LEAST_SCORE, overlap=OVERLAP)
         self._found += [Detections(each.boxes.cpu(), each.scores.cpu(), each.labels.cpu()) for each in found]
         self._wanted += [each.to("cpu") for each in targets]
 
@@ -146,56 +141,36 @@ class PrecisionJudge:
 
 @dataclass(frozen=True)
 class Detection:
-    """Maps of several scales, and the objects of every image."""
+    """Outputs that a detector's heads read, and the objects of every image.
 
-    def checked(self, outputs: Any, images: Tensor, targets: Sequence[Objects], name: str) -> Maps:
-        """Maps in float32 with their strides.
+    Attributes:
+        heads: What the outputs mean; by default the maps of the detector that comes with convslim.
+    """
 
-        Raises:
-            ModelError: The outputs are not maps of 3 * (5 + num_classes) channels whose cells divide the image.
-            DataError: An object has a class that the maps do not have.
-        """
-        maps = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
-        if not all(isinstance(each, Tensor) and each.ndim == 4 and len(each) == len(images) for each in maps):
-            raise ModelError(
-                f"{name} returned {type(outputs).__name__} for a batch of shape {tuple(images.shape)}; detection needs "
-                f"maps of shape ({len(images)}, {SLOTS} * ({BOX_VALUES} + num_classes), h, w), one per scale."
-            )
-        num_classes = maps[0].shape[1] // SLOTS - BOX_VALUES
-        highest = max((int(each.labels.max()) for each in targets if len(each)), default=-1)
-        if highest >= num_classes:
-            raise DataError(
-                f"Objects have classes up to {highest}, but {name} knows {num_classes}. Give the model num_classes: "
-                f"{highest + 1}, or correct the annotations."
-            )
-        return Maps(tuple(each.float() for each in maps), tuple(images.shape[2] // each.shape[2] for each in maps))
+    heads: Heads = field(default_factory=YoloHeads)
 
-    def loss(self, outputs: Maps, targets: Sequence[Objects], config: TrainConfig) -> Tensor:
-        """The sum of the three parts of `detection_loss`, with `config.label_smoothing`."""
-        return _loss(outputs, targets, config.label_smoothing).total
+    def checked(self, outputs: Any, images: Tensor, targets: Sequence[Objects], name: str) -> Any:
+        """As the heads want them, in float32; errors are theirs."""
+        return self.heads.checked(outputs, images, targets, name)
 
-    def hits(self, outputs: Maps, targets: Sequence[Objects]) -> None:
+    def loss(self, outputs: Any, targets: Sequence[Objects], config: TrainConfig) -> Tensor:
+        """The loss of the heads, with `config.label_smoothing`."""
+        return self.heads.loss(outputs, targets, config.label_smoothing)
+
+    def hits(self, outputs: Any, targets: Sequence[Objects]) -> None:
         """An image is neither right nor wrong."""
 
     def judge(self, split: ImageSplit) -> PrecisionJudge:
         """A judge of average precision."""
         known = _annotated(split)
-        return PrecisionJudge(known.annotated.classes, coco=known.coco)
+        return PrecisionJudge(known.annotated.classes, self.heads, coco=known.coco)
 
     def guessing(self, source: DataSource) -> float:
-        """Per object the largest loss of a box, and what objectness and class cost that are thought rare.
-
-        The mean number of objects in a training image, times 4 - 2 * ln 0.01.
-        """
+        """That of the heads, for the mean number of objects in a training image."""
         images = _annotated(source.train).annotated.images
-        objects = sum(len(image.objects) for image in images) / max(len(images), 1)
-        return max(objects, 1.0) * (4.0 - 2.0 * RARE)
+        return self.heads.guessing(sum(len(image.objects) for image in images) / max(len(images), 1))
 
 
 def _annotated(split: ImageSplit) -> DetectionSplit:
     assert isinstance(split, DetectionSplit), "the task of this split is detection"
     return split
-
-
-def _loss(outputs: Maps, targets: Sequence[Objects], smoothing: float) -> DetectionLoss:
-    return detection_loss(outputs.maps, targets, outputs.strides, smoothing=smoothing)

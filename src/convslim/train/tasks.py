@@ -36,4 +36,5 @@ def task_of(split: ImageSplit) -> Task:
     >>> task_of(open_data("digits").train)
     Classification()
     """
-    return TASKS[split.task]
+    heads = getattr(split, "heads", None)
+    return TASKS[split.task] if heads is None else Detection(heads)
