@@ -30,9 +30,9 @@ NETWORKS = {
     "resnet20_cifar": "resnet20-12fca82f",
     "resnet56_cifar": "resnet56-4bfd9763",
 }
-SHARED = ("network", "sparse_epochs", "steps", "images", "limit", "seed")
+SHARED = ("network", "sparse_epochs", "sparse_steps", "images", "limit", "seed")
 """What a sparse network depends on."""
-KEYS = (*SHARED, "method", "budget", "epochs", "batches", "population", "generations")
+KEYS = (*SHARED, "method", "budget", "epochs", "steps", "batches", "population", "generations")
 HEADINGS = (
     "network",
     "MACs asked",
@@ -64,16 +64,17 @@ def recipe(name: str, weights: str, steps: list[dict[str, Any]], options: argpar
     )
 
 
-def training(options: argparse.Namespace) -> dict[str, Any]:
-    """What all trainings have in common."""
-    common: dict[str, Any] = {"precision": "bf16", "threads": 1, "evaluate_every": 1000, "seed": options.seed}
-    return common if options.steps is None else {**common, "steps_per_epoch": options.steps}
+def training(seed: int, steps: int | None) -> dict[str, Any]:
+    """What all trainings have in common; without a number of steps their epochs are whole."""
+    common: dict[str, Any] = {"precision": "bf16", "threads": 1, "evaluate_every": 1000, "seed": seed}
+    return common if steps is None else {**common, "steps_per_epoch": steps}
 
 
 def sparse(options: argparse.Namespace) -> tuple[str, StepRecord]:
     """The weights of the sparse network that all cuts begin with, and the record of its training."""
-    penalty = {"strength": 1e-3, "penalty": "l_half", "method": "proximal", "aim": {"share": 0.3}}
-    step = {"sparsify": {**training(options), **penalty, "epochs": options.sparse_epochs, "lr": 0.01}}
+    penalty = {"strength": 1e-3, "penalty": "l_half", "method": "proximal", "aim": {"share": 0.3}, "linear": False}
+    common = training(options.seed, options.sparse_steps)
+    step = {"sparsify": {**common, **penalty, "epochs": options.sparse_epochs, "lr": 0.01}}
     weights = f"${{CONVSLIM_DATA}}/cifar10-resnet-akamaster/{NETWORKS[options.network]}.safetensors"
     folder = folder_of(options, SHARED)
     record = run(recipe("sparse", weights, [step], options), folder, resume=True, quiet=True)
@@ -89,7 +90,12 @@ def steps(options: argparse.Namespace) -> list[dict[str, Any]]:
         sizes = {key: getattr(options, key) for key in ("population", "generations")}
         judged = {"num_images": options.images, "num_batches": options.batches}
         first = {"search": {**cut, **sizes, **judged, "sampler": options.method}}
-    tuning = {**training(options), "epochs": options.epochs, "lr": 0.02, "warmup_epochs": 0.1 * options.epochs}
+    tuning = {
+        **training(options.seed, options.steps),
+        "epochs": options.epochs,
+        "lr": 0.02,
+        "warmup_epochs": 0.1 * options.epochs,
+    }
     distill = {"losses": [{"kind": "logits", "weight": 0.9}]}
     return [first, {"recalibrate": {"num_batches": 50}}, {"finetune": {**tuning, "distill": distill}}]
 
@@ -192,7 +198,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sparse-epochs", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=10, help="of tuning")
-    parser.add_argument("--steps", type=int, help="cut epochs short, for trials")
+    parser.add_argument("--steps", type=int, help="cut epochs of tuning short, for trials")
+    parser.add_argument("--sparse-steps", type=int, help="cut epochs of sparse training short")
     parser.add_argument("--images", type=int, default=2000, help="held out of the training set, and counted")
     parser.add_argument("--batches", type=int, default=4, help="of 128 images, for a candidate's BatchNorm statistics")
     parser.add_argument("--limit", type=int, help="test images; all unless given")
