@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Small tensors: one thread for each of two test processes is faster than two threads in one.
 WORKERS ?= 2
 
-.PHONY: demo test lint bench bench-coverage clean
+.PHONY: demo test lint docs bench bench-coverage clean
 
 demo: .venv/.installed
 	$(BIN)/convslim demo
@@ -17,6 +17,10 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site, in build/site; any warning is an error.
+docs: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: .venv/.installed
 	$(BIN)/python benchmarks/engine.py
