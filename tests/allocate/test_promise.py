@@ -215,6 +215,40 @@ def test_malformed_budgets(budget: dict[str, float], message: str) -> None:
         solve(graph, scores, budget, latency=Timing(model_of(graph), ORIGINAL_MS))
 
 
+def wider_counts(graph: ChannelGraph, kept: np.ndarray) -> list[tuple[int, int]]:
+    """Every group with every allowed width above its own."""
+    return [
+        (place, int(width))
+        for place, group in enumerate(graph.groups)
+        if group.prunable
+        for width in allowed_counts(group, Rounding())
+        if width > kept[place]
+    ]
+
+
+def macs_of(graph: ChannelGraph, kept: np.ndarray) -> float:
+    return float(convslim.CostModel(graph).evaluate(kept)[0] / convslim.CostModel(graph).macs())
+
+
+def test_a_width_that_is_slower_than_a_wider_one_is_not_taken() -> None:
+    """As integer kernels are: 8 output channels take longer than 16."""
+    network = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.Conv2d(32, 5, 1))
+    graph = trace(network, torch.zeros(1, 3, 16, 16))
+    model = model_of(graph, lambda shape: layer_time(shape, 1.0) + (5.0 if shape.out_channels % 16 == 8 else 0))
+    found = solve(graph, score(graph, network, "l1"), {"latency": 0.8}, latency=Timing(model, ORIGINAL_MS))
+    widths = {len(found.plan.kept[group.name]) for group in graph.prunable}
+    assert widths <= {16, 32}
+    assert 16 in widths
+    assert any("layers take as long with 8 channels as with 16" in note for note in found.notes)
+    whole_blocks = solve(
+        graph, score(graph, network, "l1"), {"latency": 0.8}, round_to=16, latency=Timing(model, ORIGINAL_MS)
+    )
+    assert not any("8 channels" in note for note in whole_blocks.notes)
+    tight = {"latency": 0.8, "macs": found.macs - 1}
+    narrower = solve(graph, score(graph, network, "l1"), tight, latency=Timing(model, ORIGINAL_MS))
+    assert narrower.macs < found.macs  # the other budget holds, whatever that costs in time
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(1, 12), st.sampled_from([1, 3])), min_size=2, max_size=4),
@@ -247,5 +281,10 @@ def test_budgets_of_latency_on_random_tables(widths, fraction: float, macs: floa
         assert model.evaluate(least) > fraction * ORIGINAL_MS - 1e-5 or small > macs - 1e-9
         assert "cannot be reached" in message
         return
-    assert model.evaluate(counts(graph, found.plan)) <= fraction * ORIGINAL_MS + 1e-5
+    kept = counts(graph, found.plan)
+    expected = float(model.expected(kept))
+    assert found.latency is None or found.latency.predicted_ms == pytest.approx(expected)
+    wider = [np.where(np.arange(len(kept)) == place, more, kept) for place, more in wider_counts(graph, kept)]
+    assert all(model.expected(each) >= expected or macs_of(graph, each) > macs for each in wider)
+    assert macs_of(graph, kept) <= macs
     assert found.macs <= macs * found.original_macs

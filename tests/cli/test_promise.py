@@ -23,9 +23,9 @@ from convslim.surgery.plan import PruningPlan
 
 
 @pytest.fixture(autouse=True)
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, str]]:
     """A machine on which a layer takes as long as it has weights; returns how it was asked to measure."""
-    found: list[tuple[int, int]] = []
+    found: list[tuple[int, int, str]] = []
 
     def timing(
         graph: ChannelGraph,
@@ -34,9 +34,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         *,
         threads: int,
         batch: int,
+        arithmetic: str,
         on_start: Callable[[int], Callable[[], object]],
     ) -> Timing:
-        found.append((threads, batch))
+        found.append((threads, batch, arithmetic))
         step = on_start(3)
         step()
         sizes = np.array([group.num_channels for group in graph.groups], np.int64)
@@ -61,10 +62,10 @@ def call(*arguments: object, code: int = 0) -> str:
     return result.output
 
 
-def test_prune_to_milliseconds(tmp_path: Path, asked: list[tuple[int, int]]) -> None:
+def test_prune_to_milliseconds(tmp_path: Path, asked: list[tuple[int, int, str]]) -> None:
     out = tmp_path / "small"
     text = call("prune", "digits_cnn", "--budget", "ms=2.4,macs=0.9", "--threads", 2, "--batch", 8, "--out", out)
-    assert asked == [(2, 8)]
+    assert asked == [(2, 8, "float32")]
     assert "latency    4 → 2." in text
     assert "asked for 2.4 ms" in text
     assert "paper, 2 threads, batch 8" in text
@@ -73,7 +74,7 @@ def test_prune_to_milliseconds(tmp_path: Path, asked: list[tuple[int, int]]) -> 
     assert promise["measured"]["ms"] <= 2.4
 
 
-def test_prune_without_latency_measures_nothing(tmp_path: Path, asked: list[tuple[int, int]]) -> None:
+def test_prune_without_latency_measures_nothing(tmp_path: Path, asked: list[tuple[int, int, str]]) -> None:
     text = call("prune", "digits_cnn", "--budget", "macs=0.6", "--out", tmp_path / "small")
     assert not asked
     assert "asked for" not in text
@@ -85,12 +86,20 @@ def test_out_of_reach(tmp_path: Path) -> None:
     assert not (tmp_path / "small").exists()
 
 
-def test_compress_to_a_fraction(tmp_path: Path, asked: list[tuple[int, int]]) -> None:
+def test_prune_to_the_time_of_the_int8_file(tmp_path: Path, asked: list[tuple[int, int, str]]) -> None:
+    call("prune", "digits_cnn", "--budget", "latency=0.7", "--arithmetic", "int8", "--out", tmp_path / "small")
+    assert asked == [(1, 1, "int8")]
+    text = call("prune", "digits_cnn", "--budget", "ms=3", "--arithmetic", "int4", "--out", tmp_path / "no", code=2)
+    assert "write one of float32, int8" in text
+
+
+def test_compress_to_a_fraction(tmp_path: Path, asked: list[tuple[int, int, str]]) -> None:
     rng = np.random.default_rng(0)
     for number in range(40):
         Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(tmp_path / f"{number:02}.png")
-    text = call("compress", "digits_cnn", "--images", tmp_path, "--budget", "latency=0.6", "--threads", 1, "--json")
+    images = ("compress", "digits_cnn", "--images", tmp_path)
+    text = call(*images, "--budget", "latency=0.6", "--arithmetic", "int8", "--threads", 1, "--json")
     promise = json.loads(text[text.index("{") :])["latency"]
-    assert asked == [(1, 1)]
+    assert asked == [(1, 1, "int8")]
     assert promise["kept"]
     assert promise["asked_ms"] == pytest.approx(2.4)

@@ -39,9 +39,9 @@ def recipe(*steps: object):
 
 
 @pytest.fixture
-def paper(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def paper(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, str]]:
     """A machine on which a layer takes as long as it has weights; returns how it was asked to measure."""
-    asked: list[tuple[int, int]] = []
+    asked: list[tuple[int, int, str]] = []
 
     def timing(
         graph: ChannelGraph,
@@ -50,9 +50,10 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         *,
         threads: int,
         batch: int,
+        arithmetic: str,
         on_start: Callable[..., object],
     ) -> Timing:
-        asked.append((threads, batch))
+        asked.append((threads, batch, arithmetic))
         sizes = np.array([group.num_channels for group in graph.groups], np.int64)
         times = LayerTimes(
             timed_layers(graph), sizes, lambda shapes: {s: float(np.prod(s.weight_shape)) for s in shapes}
@@ -71,14 +72,14 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("budget", [{"latency": 0.6}, {"ms": 2.4}, {"latency": 0.6, "macs": 0.7}], ids=str)
 def test_a_budget_of_latency_is_kept_and_recorded(budget: dict[str, float], tmp_path: Path, paper) -> None:
-    prune = {"prune": {"criterion": "l1", "budget": budget, "timing": {"threads": 2, "batch": 8}}}
+    prune = {"prune": {"criterion": "l1", "budget": budget, "timing": {"threads": 2, "batch": 8, "arithmetic": "int8"}}}
     record = run(recipe(prune), tmp_path / "run", quiet=True)
     promise = record.steps[0].details["latency"]
     assert promise["kept"]
     assert promise["asked_ms"] == pytest.approx(2.4)
     assert promise["measured"]["ms"] <= 2.4 * 1.05
     assert promise["setting"] == "paper"
-    assert paper == [(2, 8)] * 2  # before everything, and when it is cut
+    assert paper == [(2, 8, "int8")] * 2  # before everything, and when it is cut
     assert record.steps[0].macs < record.base_macs
 
 
@@ -102,6 +103,7 @@ def test_other_budgets_measure_nothing(tmp_path: Path, paper) -> None:
         ({"budget": {}}, "one or more of macs, params, latency, ms"),
         ({"budget": {"latncy": 0.5}}, "Did you mean 'latency'"),
         ({"budget": {"ms": 3}, "timing": {"threads": 0}}, r"timing\.threads"),
+        ({"budget": {"ms": 3}, "timing": {"arithmetic": "int4"}}, r"timing\.arithmetic.*'float32' or 'int8'"),
     ],
 )
 def test_malformed_budgets(prune: dict[str, object], message: str) -> None:

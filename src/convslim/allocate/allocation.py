@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from convslim.allocate.budget import NO_LIMIT, asks_for_latency, limits
-from convslim.allocate.costs import LATENCY, NS_PER_MS, Costs
+from convslim.allocate.costs import LATENCY, NS_PER_MS, Costs, Counts
 from convslim.allocate.names import kept_whole, ratios_by_group
 from convslim.allocate.problem import Problem, top
 from convslim.allocate.promise import Promise, Proposal, Timing, kept_promise, promise_notes
@@ -151,14 +151,14 @@ def solve(
     rounding = Rounding(round_to, min_channels, min_ratio)
     task = _Task(graph, scores, budget, how, ratios_by_group(graph, ratios or {}), rounding, kept_whole(graph, keep))
     if latency is None or not asks_for_latency(budget):
-        return task.solved(Costs(CostModel(graph)), None)
+        return task.solved(Costs(CostModel(graph)), None).allocation
     timing, costs = latency, CostModel(graph)
     solutions: list[tuple[Proposal, Allocation]] = []
 
     def propose(model: LatencyModel) -> Proposal:
-        found = task.solved(Costs(costs, model), timing.original_ms)
+        found, counted = task.solved(Costs(costs, model), timing.original_ms)
         assert found.latency is not None, "latency was asked for"
-        proposal = Proposal(found.plan, found.latency.predicted_ms, found.latency.asked_ms)
+        proposal = Proposal(found.plan, found.latency.predicted_ms, counted, found.latency.asked_ms)
         solutions.append((proposal, found))
         return proposal
 
@@ -166,6 +166,13 @@ def solve(
     found = next(solution for proposed, solution in solutions if proposed is proposal)
     notes = (*found.notes, *promise_notes(promise, timing.model, round_to))
     return replace(found, latency=promise, notes=notes)
+
+
+class _Solved(NamedTuple):
+    """An allocation, and the milliseconds that the search counted for it, 0 without a budget of latency."""
+
+    allocation: Allocation
+    counted_ms: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +187,7 @@ class _Task:
     rounding: Rounding
     whole: set[str]
 
-    def solved(self, costs: Costs, original_ms: float | None) -> Allocation:
+    def solved(self, costs: Costs, original_ms: float | None) -> _Solved:
         """The allocation with these costs."""
         values = self.scores.values
         groups = {
@@ -196,11 +203,19 @@ class _Task:
             counts = problem.least_error(values)
         else:
             counts, threshold = problem.ranked(values if self.how == "global" else None)
+        found = problem.widened(counts) if original_ms is not None and self.how != "per-group" else counts
+        return self._allocation(problem, found, counts, threshold, original_ms)
+
+    def _allocation(
+        self, problem: Problem, counts: Counts, solved: Counts, threshold: float | None, original_ms: float | None
+    ) -> _Solved:
+        """The plan for these counts, and what stands behind it; ``solved`` is what met the limits before widening."""
+        values, costs, groups = self.scores.values, problem.model, problem.groups
         kept = {group.name: top(values[group.name], int(counts[number])) for number, group in groups.items()}
         cost = dict(zip(costs.metrics, costs.evaluate(counts).tolist(), strict=True))
         original = dict(zip(costs.metrics, costs.evaluate(costs.sizes).tolist(), strict=True))
         bounds = dict(zip(costs.metrics, problem.limits.tolist(), strict=True))
-        return Allocation(
+        allocation = Allocation(
             plan=make_plan(self.graph, kept),
             macs=cost["macs"],
             params=cost["params"],
@@ -208,16 +223,18 @@ class _Task:
             original_params=original["params"],
             limits={metric: bounds[metric] for metric in METRICS if metric in self.budget},
             threshold=threshold,
-            notes=problem.notes(counts) if self.how != "per-group" else (),
-            latency=_expected(cost, bounds, original_ms),
+            notes=problem.notes(solved) if self.how != "per-group" else (),
+            latency=_expected(costs, counts, bounds, original_ms),
         )
+        counted = costs.evaluate(solved)[-1] / NS_PER_MS if allocation.latency is not None else 0.0
+        return _Solved(allocation, float(counted))
 
 
-def _expected(cost: Mapping[str, int], bounds: Mapping[str, int], original_ms: float | None) -> Promise | None:
+def _expected(costs: Costs, counts: Counts, bounds: Mapping[str, int], original_ms: float | None) -> Promise | None:
     """The promise before anything is measured."""
     if original_ms is None or bounds.get(LATENCY, NO_LIMIT) == NO_LIMIT:
         return None
-    predicted = cost[LATENCY] / NS_PER_MS
+    predicted = float(costs.expected_ms(counts))
     return Promise(bounds[LATENCY] / NS_PER_MS, original_ms, predicted, predicted)
 
 

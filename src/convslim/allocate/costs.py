@@ -63,6 +63,11 @@ class Costs:
         nanoseconds = np.rint(self.latency.evaluate(counts) * NS_PER_MS).astype(np.int64)
         return np.concatenate([found, nanoseconds[..., None]], -1)
 
+    def expected_ms(self, counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Milliseconds that one or many vectors are expected to take, dips at good widths included."""
+        assert self.latency is not None, "somebody asked for it"
+        return self.latency.expected(counts)
+
 
 def shown(metric: str, value: int) -> str:
     """A cost in words.

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from convslim.allocate.costs import Costs, shown
+from convslim.allocate.costs import LATENCY, Costs, shown
 from convslim.allocate.reconstruction import LeastError, error_of_widths
 from convslim.allocate.search import CLOSE, Search
 from convslim.allocate.widths import Ints, Rounding, allowed_counts, ranked_blocks
@@ -83,6 +83,26 @@ class Problem:
             distance = np.abs(allowed - (1 - ratios.get(group.name, 0.0)) * group.num_channels)
             counts[number] = allowed[::-1][distance[::-1].argmin()]
         self._require(counts, "with the given ratios", "Raise the ratios, or add groups to them.")
+        return counts
+
+    def widened(self, counts: Ints) -> Ints:
+        """Wider groups where that is faster and the other budgets hold: some widths take longer than wider ones.
+
+        One group after the other takes the fastest of its wider widths, until none gets faster.
+        """
+        counts = counts.copy()
+        places = [place for place, metric in enumerate(self.model.metrics) if metric != LATENCY]
+        before: Ints | None = None
+        while before is None or (counts != before).any():
+            before = counts.copy()
+            for group, allowed in zip(self.groups, self.allowed, strict=True):
+                wider = allowed[allowed >= counts[group]]
+                tried = np.repeat(counts[None], len(wider), axis=0)
+                tried[:, group] = wider
+                fits = (self.model.evaluate(tried)[:, places] <= self.limits[places]).all(-1)
+                times = np.where(fits, self.model.expected_ms(tried), np.inf)
+                if times.min() < times[0]:
+                    counts[group] = wider[times.argmin()]
         return counts
 
     def _require(self, counts: Ints, condition: str, way_out: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast, get_args
+
+import typer
 
 from convslim.errors import BudgetError, RecipeError
+from convslim.export.arithmetic import Mode
 from convslim.pipeline.source_lines import read_value
 
 
@@ -27,6 +30,18 @@ def parse_budget(texts: list[str]) -> dict[str, Any]:
             raise BudgetError(f"--budget {text}: {metric} is given twice.")
         found[metric] = 1.0 if number == 1 else number
     return found
+
+
+def known_arithmetic(text: str) -> Mode:
+    """`--arithmetic`, if there is such a one.
+
+    >>> known_arithmetic("int8")
+    'int8'
+    """
+    for known in get_args(Mode):
+        if text == known:
+            return cast(Mode, text)
+    raise typer.BadParameter(f"--arithmetic {text}: write one of {', '.join(get_args(Mode))}.")
 
 
 def _number(text: str) -> Any:

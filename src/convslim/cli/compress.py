@@ -9,7 +9,7 @@ from typing import Annotated, cast
 
 import typer
 
-from convslim.cli.budget import parse_budget
+from convslim.cli.budget import known_arithmetic, parse_budget
 from convslim.cli.calibration import Choice, batches, calibration
 from convslim.cli.compress_report import Clock, effort, facts, lines
 from convslim.cli.console import note, say, watching
@@ -63,6 +63,7 @@ def compress(
     keep: Annotated[list[str] | None, typer.Option(help="Pattern of layers to leave whole, repeatable.")] = None,
     threads: Threads = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a call, for a budget of latency.")] = 1,
+    arithmetic: Annotated[str, typer.Option(help="float32 or int8: of which file a budget of latency is.")] = "float32",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -83,6 +84,7 @@ def compress(
     if out_dir is not None:
         check_place(out_dir)  # better now than after a minute of work
     wanted, wishes = parse_budget(budget), parse_wishes(size, resize, crop, mean, std)
+    mode = known_arithmetic(arithmetic)
     choice = Choice(num_images, seed, cast(Bad, bad), cast(Gray, gray), quiet)
     clock = Clock()
     with limited_threads(threads):
@@ -96,7 +98,7 @@ def compress(
         if found.test is not None:  # before the work: wrong labels or preprocessing are seen at once
             before = answers(network, found.test, quiet=quiet)
             clock.lap("to evaluate")
-        timer = Timer(wanted, threads or 1, batch, quiet=True)
+        timer = Timer(wanted, threads or 1, batch, quiet=True, arithmetic=mode)
         with watching(quiet=quiet) as watch:
             done = compress_model(network, inputs, wanted, round_to=round_to, keep=keep or (), watch=watch, timer=timer)
         clock.lap("to compress")

@@ -13,7 +13,7 @@ import typer
 from convslim.allocate import Allocation, solve
 from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
-from convslim.cli.budget import change, parse_budget
+from convslim.cli.budget import change, known_arithmetic, parse_budget
 from convslim.cli.console import say
 from convslim.cli.network import build, example_input, parse_options
 from convslim.cli.promise import promise_line
@@ -41,6 +41,7 @@ def prune(
     ] = False,
     shape: Annotated[str | None, typer.Option("--input", help="Input shape N,C,H,W.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a call, for a budget of latency.")] = 1,
+    arithmetic: Annotated[str, typer.Option(help="float32 or int8: of which file a budget of latency is.")] = "float32",
     threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime, for a budget of latency.")] = 1,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
@@ -58,9 +59,12 @@ def prune(
       convslim prune timm:resnet50 --budget params=12000000 --criterion fpgm --out pruned
 
       convslim prune timm:mobilenetv2_100 --budget latency=0.6 --threads 2 --out pruned
+
+      convslim prune resnet56_cifar --budget latency=0.85 --arithmetic int8 --round-to 16 --out pruned
     """
     if allocation not in ("global", "uniform"):
         raise typer.BadParameter(f"--allocation {allocation}: give global or uniform.")
+    mode = known_arithmetic(arithmetic)
     network, example = build(model, option or [], weights), example_input(model, shape)
     graph = trace(network, example, ways=ways.split(","), approximate=not exact)
     wanted, scores = parse_budget(budget), score(graph, network, criterion)
@@ -71,7 +75,7 @@ def prune(
         how="global" if allocation == "global" else "uniform",
         round_to=round_to,
         keep=keep or (),
-        latency=Timer(wanted, threads, batch)(graph, network, example),
+        latency=Timer(wanted, threads, batch, arithmetic=mode)(graph, network, example),
     )
     removal = carry_out(network, solution.plan, example, graph=graph)
     promised = None if solution.latency is None else solution.latency.to_data()

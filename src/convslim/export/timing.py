@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from convslim.allocate.promise import Measured, Timing
 from convslim.channels.graph import ChannelGraph
-from convslim.export.onnx import export_onnx
+from convslim.errors import BudgetError, nearest
+from convslim.export.arithmetic import ARITHMETICS, Arithmetic, Mode
 from convslim.measure.kernels import profile_onnx
 from convslim.measure.latency import summary
 from convslim.measure.latency_model import LatencyModel, WholeTime
 from convslim.measure.layer_table import LayerTable, OnStart, cache_folder
 from convslim.measure.layer_times import LayerTimes
 from convslim.measure.machine import Identity
-from convslim.measure.one_layer import Build, float_layer, layer_ms
+from convslim.measure.one_layer import layer_ms
 from convslim.measure.session import open_session, random_feeds
 from convslim.measure.timed_layer import timed_layers
 from convslim.measure.turns import time_in_turn
@@ -30,24 +31,6 @@ from convslim.surgery.remove import rebuild
 REPEATS = 200
 
 
-@dataclass(frozen=True)
-class Arithmetic:
-    """What a network is timed in.
-
-    Attributes:
-        mode: Its name; times of different modes are kept apart.
-        layer: Writes the ONNX model of one layer.
-        export: Writes a network as an ONNX file: the network, an example input, the path.
-    """
-
-    mode: str
-    layer: Build
-    export: Callable[[nn.Module, Tensor, Path], object]
-
-
-FLOAT32 = Arithmetic("float32", float_layer, export_onnx)
-
-
 def timing(
     graph: ChannelGraph,
     model: nn.Module,
@@ -55,7 +38,7 @@ def timing(
     *,
     threads: int = 1,
     batch: int = 1,
-    arithmetic: Arithmetic = FLOAT32,
+    arithmetic: Mode = "float32",
     on_start: OnStart | None = None,
 ) -> Timing:
     """Measure a network for a latency budget: the whole of it, and its layers in other widths.
@@ -69,23 +52,33 @@ def timing(
         example_input: (N, C, H, W) images.
         threads: Intra-op threads.
         batch: Images a call.
-        arithmetic: Float32, or another one.
+        arithmetic: ``"float32"``, or ``"int8"``: an int8 file of the network, its layers in integer kernels.
         on_start: Gets the number of layer measurements to come, and returns what to call after each of them.
 
     Returns:
         For ``latency=`` of :func:`convslim.allocate`. It holds the network.
 
     Raises:
+        BudgetError: There is no such arithmetic.
         ExportError: The network cannot be exported.
     """
-    whole = WholeNetwork(model, example_input, threads, batch, arithmetic)
-    measure = partial(layer_ms, build=arithmetic.layer, threads=threads)
-    table = LayerTable(Identity.here(threads), arithmetic.mode, measure, cache_folder())
+    kind = _known(arithmetic)
+    whole = WholeNetwork(model, example_input, threads, batch, kind)
+    measure = partial(layer_ms, build=kind.layer, threads=threads)
+    table = LayerTable(Identity.here(threads), kind.mode, measure, cache_folder())
     sizes = np.array([group.num_channels for group in graph.groups], np.int64)
     times = LayerTimes(timed_layers(graph, batch), sizes, partial(table.times, on_start=on_start))
     measured = whole.unpruned()
     setting = f"{table.identity.runtime}, {table.mode}, {threads} thread{'s' if threads > 1 else ''}, batch {batch}"
     return Timing(LatencyModel.calibrated(times, measured), measured.ms, whole.pruned, setting)
+
+
+def _known(arithmetic: str) -> Arithmetic:
+    for name, kind in ARITHMETICS.items():
+        if name == arithmetic:
+            return kind
+    known = ", ".join(ARITHMETICS)
+    raise BudgetError(f"There is no arithmetic {arithmetic!r}; known are {known}.{nearest(arithmetic, ARITHMETICS)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +97,7 @@ class WholeNetwork:
     example_input: Tensor
     threads: int = 1
     batch: int = 1
-    arithmetic: Arithmetic = FLOAT32
+    arithmetic: Arithmetic = ARITHMETICS["float32"]
 
     @cached_property
     def _original(self) -> bytes:

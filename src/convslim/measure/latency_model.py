@@ -52,9 +52,19 @@ class LatencyModel:
         return cls(layers, share * whole.ms / total if total > 0 else 1.0, (1 - share) * whole.ms)
 
     def evaluate(self, counts: npt.NDArray[np.integer]) -> Floats:
-        """Milliseconds, shape ``(...)``, for kept channels per group of shape ``(..., num_groups)``."""
+        """Milliseconds, shape ``(...)``, for kept channels per group of shape ``(..., num_groups)``.
+
+        They never fall when a group keeps more channels, see :mod:`convslim.measure.layer_times`.
+        """
+        return self._whole(self.layers.total(counts), counts)
+
+    def expected(self, counts: npt.NDArray[np.integer]) -> Floats:
+        """The same from times as they were measured: some widths are slower than wider ones."""
+        return self._whole(self.layers.measured(counts), counts)
+
+    def _whole(self, layers: Floats, counts: npt.NDArray[np.integer]) -> Floats:
         elements = self.layers.elements(counts) / max(float(self.layers.elements(self.layers.sizes)), 1.0)
-        result: Floats = self.scale * self.layers.total(counts) + self.rest_ms * elements
+        result: Floats = self.scale * layers + self.rest_ms * elements
         return result
 
     def corrected(self, factor: float) -> LatencyModel:

@@ -2,9 +2,9 @@
 
 A runtime works on blocks of channels: a width that is no multiple of 8 takes the time of the next multiple, or more.
 So widths count in cells of 8 (wider ones for layers above 2,048 channels), and every layer becomes a table ``time[cells
-read][cells made]``. A few of its entries are measured, the others interpolated. More channels never count as
-faster: measured times that say so are noise, or a width that the runtime dislikes, and are evened out by the mean of
-the largest time of all narrower layers and the smallest time of all wider ones.
+read][cells made]``. A few of its entries are measured, the others interpolated. There are two tables: as measured, and
+one in which more channels never are faster, for a search that relies on it: there a width that the runtime dislikes
+(integer kernels with 8 output channels take longer than with 16) has the time of the fastest wider one.
 """
 
 from __future__ import annotations
@@ -112,18 +112,16 @@ class Grid:
         cells = np.arange(1, self.made.num_cells + 1)
         rows = np.array([np.interp(cells, self.made.points(), row) for row in measured])
         cells = np.arange(1, self.read.num_cells + 1)
-        return rising(np.array([np.interp(cells, self.read.points(), column) for column in rows.T]).T)
+        return np.array([np.interp(cells, self.read.points(), column) for column in rows.T]).T
 
 
 def rising(table: Floats) -> Floats:
-    """The mean of the narrowest functions above and below a table that never fall along either axis.
+    """The largest table below another one that never falls along either axis.
 
     >>> rising(np.array([[1.0, 3.0, 2.0]]))
-    array([[1. , 2.5, 2.5]])
+    array([[1., 2., 2.]])
     """
-    lower = np.maximum.accumulate(np.maximum.accumulate(table, 0), 1)
-    upper = np.minimum.accumulate(np.minimum.accumulate(table[::-1, ::-1], 0), 1)[::-1, ::-1]
-    return (lower + upper) / 2
+    return np.minimum.accumulate(np.minimum.accumulate(table[::-1, ::-1], 0), 1)[::-1, ::-1]
 
 
 class LayerTimes:
@@ -132,6 +130,7 @@ class LayerTimes:
     Attributes:
         layers: The layers that are timed, one for each use.
         sizes: The original number of channels per group.
+        by_shape: The milliseconds that all else is interpolated from.
     """
 
     def __init__(self, layers: Sequence[TimedLayer], sizes: Counts, times: Times) -> None:
@@ -139,11 +138,13 @@ class LayerTimes:
         self.sizes = sizes
         self._grids = [Grid.of(layer) for layer in layers]
         measured = times(shape for grid in self._grids for row in grid.shapes() for shape in row)
+        self.by_shape = dict(measured)
         tables: dict[Grid, Floats] = {grid: grid.table(measured) for grid in dict.fromkeys(self._grids)}
         starts = dict(
             zip(tables, np.cumsum([0, *(table.size for table in tables.values())])[:-1].tolist(), strict=True)
         )
-        self._flat = np.concatenate([*(table.ravel() for table in tables.values()), np.zeros(0)])
+        self._measured = np.concatenate([*(table.ravel() for table in tables.values()), np.zeros(0)])
+        self._rising = np.concatenate([*(rising(table).ravel() for table in tables.values()), np.zeros(0)])
         self._start = np.array([starts[grid] for grid in self._grids], np.int64)
         self._columns = np.array([grid.made.num_cells for grid in self._grids], np.int64)
         self._read = _Widths([layer.read for layer in layers], len(sizes))
@@ -151,16 +152,33 @@ class LayerTimes:
         self._positions = np.array([layer.positions for layer in layers], np.float64)
 
     def by_layer(self, counts: npt.NDArray[np.integer]) -> Floats:
-        """Milliseconds of every layer, shape ``(..., num_layers)``, for counts of shape ``(..., num_groups)``."""
+        """Milliseconds of every layer as measured, shape ``(..., num_layers)``, counts ``(..., num_groups)``."""
+        return self._measured[self._places(counts)]
+
+    def _places(self, counts: npt.NDArray[np.integer]) -> Counts:
+        """Where the tables have the layers' times."""
         read, made = self._read.at(counts), self._made.at(counts)
         for number, grid in enumerate(self._grids):
             read[..., number] = grid.read.places(read[..., number])
             made[..., number] = grid.made.places(made[..., number])
-        return self._flat[self._start + read * self._columns + made]
+        places: Counts = self._start + read * self._columns + made
+        return places
 
     def total(self, counts: npt.NDArray[np.integer]) -> Floats:
-        """Milliseconds of all layers, shape ``(...)``."""
+        """Milliseconds of all layers, shape ``(...)``; more channels never are faster."""
+        return self._rising[self._places(counts)].sum(-1)
+
+    def measured(self, counts: npt.NDArray[np.integer]) -> Floats:
+        """Milliseconds of all layers as measured, shape ``(...)``: some widths are slower than wider ones."""
         return self.by_layer(counts).sum(-1)
+
+    def one_cell(self) -> Floats:
+        """For every layer that makes a varying width above 8: its time with one cell of channels over that with two."""
+        wide = np.flatnonzero(self._columns > 1)
+        whole_read = np.array([self._grids[number].read.num_cells - 1 for number in wide], np.int64)
+        first = self._start[wide] + whole_read * self._columns[wide]
+        found: Floats = self._measured[first] / self._measured[first + 1]
+        return found
 
     def elements(self, counts: npt.NDArray[np.integer]) -> Floats:
         """Elements of all feature maps that the layers make, shape ``(...)``."""

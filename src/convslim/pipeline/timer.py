@@ -13,6 +13,7 @@ from convslim.allocate import Timing
 from convslim.allocate.budget import asks_for_latency
 from convslim.channels.graph import ChannelGraph
 from convslim.errors import BudgetError
+from convslim.export.arithmetic import Mode
 from convslim.export.timing import timing
 from convslim.train.progress import progress
 
@@ -26,12 +27,14 @@ class Timer:
         threads: Threads of the runtime.
         batch: Images a call.
         quiet: Draw no progress bar.
+        arithmetic: Float32, or the integers of an int8 file.
     """
 
     budget: Mapping[str, float]
     threads: int = 1
     batch: int = 1
     quiet: bool = False
+    arithmetic: Mode = "float32"
 
     def __call__(self, graph: ChannelGraph, model: nn.Module, example: Any) -> Timing | None:
         """Measure the network if the budget needs it.
@@ -44,7 +47,15 @@ class Timer:
         if not isinstance(example, Tensor):
             raise BudgetError("A budget of latency needs a network whose input is one tensor of images.")
         with _bar(self.quiet) as on_start:
-            return timing(graph, model, example, threads=self.threads, batch=self.batch, on_start=on_start)
+            return timing(
+                graph,
+                model,
+                example,
+                threads=self.threads,
+                batch=self.batch,
+                arithmetic=self.arithmetic,
+                on_start=on_start,
+            )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
+from convslim.export.arithmetic import Mode
 from convslim.pipeline.state import StepConfig
 
 
@@ -40,7 +41,8 @@ class TimedBudget(Budget):
 
 
 class TimingConfig(StepConfig):
-    """How latency is measured, in ONNX Runtime, where a budget is of it."""
+    """How latency is measured, in ONNX Runtime, where a budget is of it: of a float32 file, or of an int8 file."""
 
     threads: int = Field(default=1, ge=1)
     batch: int = Field(default=1, ge=1)
+    arithmetic: Mode = "float32"

@@ -218,7 +218,8 @@ def _start(config: PruneStep, model: nn.Module, context: Context) -> dict[str, i
 
 
 def _timer(config: PruneStep, limits: dict[str, int | float], context: Context) -> Timer:
-    return Timer(limits, config.timing.threads, config.timing.batch, context.quiet or not context.primary)
+    timing = config.timing
+    return Timer(limits, timing.threads, timing.batch, context.quiet or not context.primary, timing.arithmetic)
 
 
 def decide(
