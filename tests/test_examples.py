@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+TORCHVISION = importlib.util.find_spec("torchvision") is not None
 FOLDER = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "digits")
 SAYS = {
@@ -17,10 +18,21 @@ SAYS = {
     "own_criterion": [" of 106 channels stay"],
     "int8_file": ["layers in integers"],
     "timm_network": ["ResNet: ", "features (1, "],
+    "lightning_module": ["checkpoint  the same outputs"],
+    "hugging_face_trainer": ["saved model the same outputs"],
 }
 
 
-NEEDS = {"timm_network": ["timm"]}
+NEEDS = {"timm_network": ["timm"], "hugging_face_trainer": ["accelerate"]}
+# Their packages import torchvision where there is one; as elsewhere in the tests, its compiled library may not load.
+START = """
+import runpy, sys
+from pathlib import Path
+from convslim.compat import import_optional
+import_optional("torchvision")
+sys.path.insert(0, str(Path(sys.argv[1]).parent))
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -29,9 +41,10 @@ def test_runs(name: str, tmp_path: Path):
     for package in {*_imported(path), *NEEDS.get(name, ())}:
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    env = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    start = ["-c", START] if {"pytorch_lightning", "transformers"} & _imported(path) and TORCHVISION else []
     done = subprocess.run(
-        [sys.executable, str(path)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240
+        [sys.executable, *start, str(path)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert [words for words in SAYS[name] if words not in done.stdout] == [], done.stdout
