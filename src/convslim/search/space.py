@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -39,6 +39,7 @@ from convslim.channels.graph import ChannelGraph, ChannelGroup
 from convslim.criteria.scores import Scores
 from convslim.errors import PlanError, nearest
 from convslim.measure.cost import CostModel
+from convslim.measure.latency_model import LatencyModel
 from convslim.surgery.plan import PruningPlan, make_plan
 
 Form = Literal["threshold", "quantile"]
@@ -89,6 +90,13 @@ class Space:
     def within(self, counts: Ints) -> bool:
         """True if these kept counts meet the budget."""
         return bool((self.costs.evaluate(counts) <= self.limits).all())
+
+    def timed(self, latency: LatencyModel) -> Space:
+        """The same space where latency is expected otherwise; BudgetError if the budget cannot be reached then."""
+        costs = Costs(self.costs.model, latency)
+        problem = replace(self._problem, model=costs)
+        problem.ranked(None)
+        return replace(self, costs=costs, _problem=problem)
 
     def decode(self, genome: Genome) -> Ints:
         """Kept channels per group of the graph, shape ``(num_groups,)``; a pure function.

@@ -65,6 +65,7 @@ class SearchStep(StepConfig):
     fold: bool = True
     ways: tuple[Literal["class", "graph"], ...] = Field(default=("class", "graph"), min_length=1)
     approximate: bool = True
+    linear: bool = True
     storage: str | None = None
     study: str | None = None
     seed: int = Field(default=0, ge=0)
@@ -87,6 +88,10 @@ class SearchStep(StepConfig):
             raise ValueError("forecasts are of one number; write objective: accuracy or adjustable, or forecasts: 0")
         return self
 
+    def limits(self) -> dict[str, int | float]:
+        """The budget; empty without one."""
+        return {} if self.budget is None else self.budget.limits()
+
     def settings(self) -> SearchSettings:
         """How the search goes."""
         return SearchSettings(
@@ -106,7 +111,9 @@ class SearchStep(StepConfig):
 
 def run_search(config: SearchStep, state: State, context: Context) -> Outcome:
     """Search, together with the workers that share the storage; then carry the best plan out, as `prune` does."""
-    from convslim.pipeline.steps.search_setup import set_up  # imports Optuna, which takes a quarter of a second
+    # These import Optuna, which takes a quarter of a second.
+    from convslim.pipeline.steps.search_latency import taken
+    from convslim.pipeline.steps.search_setup import set_up
 
     made = set_up(config, state, context)
     space, best = made.search.space, context.work / BEST
@@ -116,7 +123,8 @@ def run_search(config: SearchStep, state: State, context: Context) -> Outcome:
     except ArtifactError as error:
         kept = f" The best plan so far is kept in {best}." if best.exists() else ""
         raise ArtifactError(f"{error}{kept}") from error
-    plan = space.plan(result.counts)
+    chosen = taken(made.search, result, made.timing, config.limits())
+    plan = space.plan(chosen.counts)
     removal = carry_out(state.model, plan, context.example_input, graph=space.graph)
     details = {
         **made.facts,
@@ -125,6 +133,9 @@ def run_search(config: SearchStep, state: State, context: Context) -> Outcome:
         "channels": {name: [len(kept), plan.channels[name]] for name, kept in plan.kept.items()},
         "genes": list(space.genes),
         "search": result.to_data(),
+        "latency": None if chosen.promise is None else chosen.promise.to_data(),
+        "notes": list(chosen.notes),
+        "corrected": list(chosen.corrected),
     }
     if relations_in(state.model) is not None:
         plan = plan_without_relations(state.model, plan, context.example_input, space.graph)

@@ -15,11 +15,13 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.tape import named_tensors
 from convslim.channels.trace import trace
 from convslim.criteria import Scores, score
+from convslim.criteria.activated import activated
 from convslim.errors import ArtifactError
 from convslim.pipeline.environment import expand
 from convslim.pipeline.state import Context, State
 from convslim.pipeline.steps.search import BEST, SearchStep
 from convslim.pipeline.steps.search_images import Judging, judging_images
+from convslim.pipeline.steps.search_latency import shared_times
 from convslim.pipeline.timer import Timer
 from convslim.search.begin import begin
 from convslim.search.evaluation_choice import build_evaluator
@@ -43,10 +45,12 @@ class Made:
     Attributes:
         search: The search.
         facts: For the record.
+        timing: The network's latency, where the budget is of it.
     """
 
     search: Search
     facts: dict[str, Any]
+    timing: Timing | None
 
 
 def images(config: SearchStep, context: Context) -> Judging:
@@ -74,7 +78,8 @@ def set_up(config: SearchStep, state: State, context: Context) -> Made:
     """
     graph = _traced(config, state, context)
     judging = images(config, context)
-    space, timing = _space(config, state, context, graph, _scores(config, graph, state.model, context))
+    timing = shared_times(_timer(config, context), graph, state, context)
+    space = _space(config, graph, _scores(config, graph, state.model, context), timing)
     objective = Objective(config.objective, space.cost(space.whole()), config.weight, config.metrics)
     evaluator = build_evaluator(
         state.model, graph, context.example_input, judging.images, precision=config.precision, seed=config.seed
@@ -110,7 +115,7 @@ def set_up(config: SearchStep, state: State, context: Context) -> Made:
         "study": study.study_name,
         "original": dict(objective.original),
     }
-    return Made(search, {**details, "latency": None if timing is None else timing.setting})
+    return Made(search, details, timing)
 
 
 def checked_space(config: SearchStep, state: State, context: Context) -> Space:
@@ -121,7 +126,8 @@ def checked_space(config: SearchStep, state: State, context: Context) -> Space:
         PlanError: a `keep` pattern matches nothing, or nothing can be cut.
     """
     graph = _traced(config, state, context)
-    return _space(config, state, context, graph, score(graph, state.model, "l1"))[0]
+    timing = _timer(config, context)(graph, state.model, context.example_input)
+    return _space(config, graph, score(graph, state.model, "l1"), timing)
 
 
 def _traced(config: SearchStep, state: State, context: Context) -> ChannelGraph:
@@ -139,17 +145,16 @@ def _scores(config: SearchStep, graph: ChannelGraph, model: nn.Module, context: 
     return score(graph, model, config.criterion, options=config.options or None, batches=batches, seed=config.seed)
 
 
-def _space(
-    config: SearchStep, state: State, context: Context, graph: ChannelGraph, scores: Scores
-) -> tuple[Space, Timing | None]:
-    budget = config.budget.limits() if config.budget is not None else {}
-    how = config.timing
-    timer = Timer(budget, how.threads, how.batch, context.quiet or not context.primary, how.arithmetic)
-    timing = timer(graph, state.model, context.example_input)
-    space = search_space(
+def _timer(config: SearchStep, context: Context) -> Timer:
+    how, quiet = config.timing, context.quiet or not context.primary
+    return Timer(config.limits(), how.threads, how.batch, quiet, how.arithmetic)
+
+
+def _space(config: SearchStep, graph: ChannelGraph, scores: Scores, timing: Timing | None) -> Space:
+    return search_space(
         graph,
-        scores,
-        budget,
+        scores if config.linear else scores.only(activated(graph)),
+        config.limits(),
         form=config.form,
         round_to=config.round_to,
         min_channels=config.min_channels,
@@ -158,7 +163,6 @@ def _space(
         latency=timing,
         repair=config.objective != "pareto",
     )
-    return space, timing
 
 
 def _digest(model: nn.Module) -> str:
