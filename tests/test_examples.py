@@ -18,12 +18,13 @@ SAYS = {
     "own_criterion": [" of 106 channels stay"],
     "int8_file": ["layers in integers"],
     "timm_network": ["ResNet: ", "features (1, "],
+    "torchvision_detector": ["finetune ", " MACs, mAP ", "the same outputs from ONNX Runtime"],
     "lightning_module": ["checkpoint  the same outputs"],
     "hugging_face_trainer": ["saved model the same outputs"],
 }
 
 
-NEEDS = {"timm_network": ["timm"], "hugging_face_trainer": ["accelerate"]}
+NEEDS = {"timm_network": ["timm"], "torchvision_detector": ["torchvision"], "hugging_face_trainer": ["accelerate"]}
 # Their packages import torchvision where there is one; as elsewhere in the tests, its compiled library may not load.
 START = """
 import runpy, sys

@@ -58,5 +58,6 @@ class DetectorFile:
         options = {"threshold": threshold, "overlap": overlap}
         return find(self._outputs, image, self.side, facts.mean, facts.std, heads=self._heads, **options)
 
-    def _outputs(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(torch.from_numpy(each) for each in self._session.run(None, {self._input.name: images.numpy()}))
+    def _outputs(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        found = [torch.from_numpy(each) for each in self._session.run(None, {self._input.name: images.numpy()})]
+        return found[0] if len(found) == 1 else tuple(found)
