@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.channels.trace import trace
 from convslim.errors import ConvslimError, ModelError
 from convslim.search.evaluation_images import JudgingImages
+from convslim.search.evaluation_refit import Readers
 from convslim.search.evaluation_removal import RemovalEvaluator
 from convslim.search.evaluation_views import Precision, ViewEvaluator
 from convslim.surgery.form import planned_form
@@ -34,6 +35,7 @@ def build_evaluator(
     precision: Literal["auto", "32", "bf16"] = "auto",
     error: float = 0.01,
     seed: int = 0,
+    refit: bool = False,
 ) -> ViewEvaluator | RemovalEvaluator:
     """Judge candidates on slices of the network's weights if that gives what removal gives, by removal otherwise.
 
@@ -48,6 +50,8 @@ def build_evaluator(
         precision: ``"bf16"`` computes in bfloat16; ``"auto"`` does so where the processor has instructions for it.
         error: Probability with which a hopeless-looking candidate is given up that was none.
         seed: Of the order in which the images are looked at.
+        refit: Give every candidate new weights in the layers that read removed channels, by least squares, see
+            :mod:`convslim.search.evaluation_refit`: the fitness of a network that will be reconstructed.
 
     Raises:
         ModelError: If the network does not give class scores for the images, or nothing of it can be removed.
@@ -70,26 +74,29 @@ def build_evaluator(
         )
     trial, images = make_plan(graph, kept), images.shuffled(seed)
     few = JudgingImages(images.calibration[:1], *images.batches()[0], images.batch_size)
-    expected = RemovalEvaluator(model, graph, example_input, few).scores(trial)
-    ways, reason = _ways(model, graph, example_input, trial, images.images.device), ""
+    readers = Readers(model, images.calibration) if refit else None
+    expected = RemovalEvaluator(model, graph, example_input, few, readers=readers).scores(trial)
+    found, reason = _ways(model, graph, example_input, trial, images.images.device), ""
+    ways = [replace(way, readers=readers) for way in found]
     for kind in _precisions(precision, images.images.device):
         for way in ways:
             failure = _failure(way, graph, few, trial, expected, kind)
             if not failure:
                 return way.evaluator(graph, images, kind, error, reason)
             reason = reason or failure
-    return RemovalEvaluator(model, graph, example_input, images, error=error, reason=reason)
+    return RemovalEvaluator(model, graph, example_input, images, error=error, reason=reason, readers=readers)
 
 
 @dataclass(frozen=True, eq=False)
 class _Way:
-    """One way to judge on slices, as `name` says: a form of the network, its graph, the layout, fused or not."""
+    """One way to judge on slices, as `name` says: a form of the network, its graph, the layout, fused, refitted."""
 
     name: str
     form: nn.Module
     graph: ChannelGraph
     layout: torch.memory_format
     fused: bool
+    readers: Readers | None = None
 
     def evaluator(
         self, plans: ChannelGraph, images: JudgingImages, precision: Precision, error: float, reason: str
@@ -104,6 +111,7 @@ class _Way:
             fused=self.fused,
             error=error,
             reason=reason,
+            readers=self.readers,
         )
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from convslim.channels.graph import ChannelGraph
-from convslim.channels.tape import ExampleInput
+from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.search.evaluation import Evaluation
 from convslim.search.evaluation_images import JudgingImages
 from convslim.search.evaluation_pass import count, estimate_, run, statistics_of, undrawn
+from convslim.search.evaluation_refit import Readers
 from convslim.search.evaluation_views import Precision
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.remove import remove
@@ -23,6 +24,7 @@ class RemovalEvaluator:
     Attributes:
         precision: ``"32"``.
         reason: Why candidates are not judged on slices of one network's weights.
+        readers: Give new weights to what reads removed channels; None leaves these as they are.
 
     Args:
         model: The network; left as it is.
@@ -44,8 +46,9 @@ class RemovalEvaluator:
         *,
         error: float = 0.01,
         reason: str = "",
+        readers: Readers | None = None,
     ) -> None:
-        self.reason = reason
+        self.reason, self._readers = reason, readers
         self._model, self._graph, self._example_input = model, graph, example_input
         self._images = images.held_as(torch.float32, torch.contiguous_format)
         self._error = error
@@ -77,5 +80,8 @@ class RemovalEvaluator:
     def _calibrated(self, plan: PruningPlan) -> nn.Module:
         small = remove(self._model, plan, self._example_input, graph=self._graph).eval()
         with undrawn(self._images.images.device):
+            tensors = named_tensors(small)
+            for name, tensor in ({} if self._readers is None else self._readers.weights(plan)).items():
+                tensors[name].copy_(tensor)
             estimate_(statistics_of(small), lambda images: run(small, images), self._images.calibration)
         return small

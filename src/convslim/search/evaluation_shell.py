@@ -7,6 +7,7 @@ copied, traced or compiled again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -85,12 +86,13 @@ class Shell:
         return int(getattr(self._modules[name.rpartition(".")[0]], name.rpartition(".")[2]))
 
     @torch.no_grad()
-    def put_(self, plan: PruningPlan) -> None:
-        """Exchange the tensors for those of a candidate."""
+    def put_(self, plan: PruningPlan, refitted: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        """Exchange the tensors for those of a candidate: slices, or what was refitted of them."""
         self.now = {
             name: _laid_out(sliced(tensor, plan.slices[name]), self._layout) if name in plan.slices else tensor
             for name, tensor in self.whole.items()
         }
+        self.now |= {name: _laid_out(tensor, self._layout) for name, tensor in refitted.items()}
         for held, leaf, name in self._holders:
             held[leaf] = self.cast(name)
         for name, number in {**self._attributes, **plan.attributes}.items():

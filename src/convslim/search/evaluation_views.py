@@ -17,6 +17,7 @@ from convslim.search.evaluation_blocks import Blocks
 from convslim.search.evaluation_fold import Folding, pairs_to_fold
 from convslim.search.evaluation_images import JudgingImages
 from convslim.search.evaluation_pass import count, estimate_, run, statistics_of, undrawn
+from convslim.search.evaluation_refit import Readers
 from convslim.search.evaluation_shell import Shell
 from convslim.search.evaluation_statistics import Estimating, is_plain, places_of
 from convslim.surgery.plan import PruningPlan, make_plan
@@ -48,6 +49,7 @@ class ViewEvaluator:
         fused: Whether chains of a graph are one operation each, see :mod:`convslim.search.evaluation_blocks`.
         error: Probability with which a candidate may be given up that would have reached the wanted share.
         reason: To be reported.
+        readers: Give new weights to what reads removed channels; None leaves these as they are.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ViewEvaluator:
         fused: bool = False,
         error: float = 0.01,
         reason: str = "",
+        readers: Readers | None = None,
     ) -> None:
         assert graph.evidence is not None, "a traced graph has evidence"
         self.precision: Precision = precision
@@ -78,7 +81,7 @@ class ViewEvaluator:
         self._places = places_of(self._shell.network, plain)
         self._images = images.held_as(_DTYPES[precision], layout)
         self._graph, self._structure = graph, structure or graph.structure
-        self._error = error
+        self._error, self._readers = error, readers
 
     def __call__(self, plan: PruningPlan, *, hopeless_below: float | None = None) -> Evaluation:
         """Judge one candidate.
@@ -109,7 +112,7 @@ class ViewEvaluator:
             plan = make_plan(self._graph, {name: plan.kept[name] for name in plan.removed})
         with undrawn(self._images.images.device):
             self._folding.undo_()
-            self._shell.put_(plan)
+            self._shell.put_(plan, {} if self._readers is None else self._readers.weights(plan))
             self._blocks.begin_()
             self._estimate_()
             self._blocks.end_()

@@ -58,6 +58,7 @@ class SearchStep(StepConfig):
     num_batches: int = Field(default=8, ge=1)
     batch_size: int = Field(default=128, ge=1)
     precision: Literal["auto", "32", "bf16"] = "auto"
+    refit: bool = False
     round_to: int = Field(default=8, ge=1)
     min_channels: int = Field(default=1, ge=1)
     min_ratio: float = Field(default=0.1, ge=0, le=1)

@@ -81,20 +81,18 @@ def set_up(config: SearchStep, state: State, context: Context) -> Made:
     timing = shared_times(_timer(config, context), graph, state, context)
     space = _space(config, graph, _scores(config, graph, state.model, context), timing)
     objective = Objective(config.objective, space.cost(space.whole()), config.weight, config.metrics)
-    evaluator = build_evaluator(
-        state.model, graph, context.example_input, judging.images, precision=config.precision, seed=config.seed
-    )
+    how: Any = {"precision": config.precision, "seed": config.seed, "refit": config.refit}
+    evaluator = build_evaluator(state.model, graph, context.example_input, judging.images, **how)
     facts: dict[str, Any] = {
         "way": graph.way,
         "way_reason": graph.way_reason,
-        "held_out": judging.held_out,
-        "images": len(judging.images.images),
-        "calibration_images": sum(len(batch) for batch in judging.images.calibration),
+        **_facts(judging),
         "evaluator": type(evaluator).__name__,
         "precision": evaluator.precision,
+        "refit": config.refit,
         "evaluator_reason": evaluator.reason,
     }
-    extra = {key: facts[key] for key in ("images", "calibration_images", "precision")}
+    extra = {key: facts[key] for key in ("images", "calibration_images", "precision", "refit")}
     where = str(context.work / STORAGE) if config.storage is None else expand(config.storage, "search.storage")
     search = begin(
         space,
@@ -116,6 +114,11 @@ def set_up(config: SearchStep, state: State, context: Context) -> Made:
         "original": dict(objective.original),
     }
     return Made(search, details, timing)
+
+
+def _facts(judging: Judging) -> dict[str, Any]:
+    calibration = sum(len(batch) for batch in judging.images.calibration)
+    return {"held_out": judging.held_out, "images": len(judging.images.images), "calibration_images": calibration}
 
 
 def checked_space(config: SearchStep, state: State, context: Context) -> Space:
