@@ -63,7 +63,21 @@ def test_the_demos_table_has_a_row_for_every_method(tmp_path: Path):
     rows = [line.split() for line in console.export_text().splitlines() if line.strip()]
     assert [row[0] for row in rows[3:]] == ["unpruned", "gfr", "self-selection"]
     assert rows[4].count("%") == 3
-    assert rows[5].count("–") == 2
+    assert rows[4].count("–") == 1
+    assert rows[5].count("–") == 3
+
+
+def test_the_demos_table_has_the_accuracy_of_integers(tmp_path: Path):
+    record = run(load_recipe(TINY), tmp_path, quiet=True)
+    trained = next(step for step in record.steps if step.kind == "train")
+    tuned = record.steps[-1].model_copy(update={"kind": "finetune", "correct": 9, "total": 10})
+    small = tuned.model_copy(update={"kind": "quantize", "correct": 8})
+    cut = [step for step in record.steps if step.macs < trained.macs][:2]
+    joint = record.model_copy(update={"steps": (trained, *cut, tuned, small)})
+    console = Console(record=True, width=120, file=io.StringIO())
+    console.print(methods_table(trained, {"joint": joint}))
+    row = next(line for line in console.export_text().splitlines() if "joint" in line)
+    assert row.split()[-5:-1] == ["90.00", "%", "80.00", "%"]
 
 
 def test_the_demos_recipes_start_with_the_same_training():

@@ -21,6 +21,7 @@ from convslim.report.write import COMPARISON, write_comparison
 CUT_BY: Final = "steps.prune.criterion="
 METHODS: Final[dict[str, tuple[str, list[str]]]] = {
     "gfr": ("digits-gfr", []),
+    "joint": ("digits-joint", ["steps.export.latency=null"]),
     "activeness": ("digits-activeness", []),
     "self-selection": ("digits-self-selection", ["steps.export.latency=null"]),
     "sparse-genetic": ("digits-sparse-genetic", ["steps.export.latency=null"]),
@@ -67,21 +68,23 @@ def _from_trained(recipe: Recipe, weights: Path) -> Recipe:
 
 
 def methods_table(trained: StepRecord, records: dict[str, RunRecord]) -> Table:
-    """What each method made of one trained network; seconds without its training and without export."""
+    """What each method made of one trained network; seconds without its training, and without export and timing."""
     title = "one trained network, several methods: test accuracy"
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
-    for heading in ("MACs", "%", "cut", "BN re-estimated", "fine-tuned", "s"):
+    for heading in ("MACs", "%", "cut", "BN re-est.", "fine-tuned", "int8", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_row("unpruned", f"{trained.macs:,}", "100.0", "", "", _percent(trained), f"{trained.seconds:.1f}")
+    table.add_row("unpruned", f"{trained.macs:,}", "100.0", "", "", _percent(trained), "", f"{trained.seconds:.1f}")
     for name, record in records.items():
-        evaluated = [step for step in record.steps if step.accuracy is not None]
+        integers = [step for step in record.steps if step.kind == "quantize"]
+        evaluated = [step for step in record.steps if step.accuracy is not None and step not in integers]
         cut = next(number for number, step in enumerate(evaluated) if step.macs < trained.macs)
         between = [_percent(step) for step in evaluated[cut:-1]] or ["–", "–"]  # one step may cut and train
         tuned = evaluated[-1]
-        seconds = sum(step.seconds for step in record.steps if step.kind not in ("train", "export"))
+        seconds = sum(step.seconds for step in record.steps if step.kind not in ("train", "export", "bench"))
         share = f"{100 * tuned.macs / trained.macs:.1f}"
-        table.add_row(name, f"{tuned.macs:,}", share, *between, _percent(tuned), f"{seconds:.1f}")
+        small = _percent(integers[-1]) if integers else "–"
+        table.add_row(name, f"{tuned.macs:,}", share, *between, _percent(tuned), small, f"{seconds:.1f}")
     return table
 
 
