@@ -98,7 +98,7 @@ def placed(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise ArtifactError(f"Cannot write {path}: {error}. Choose a folder that you may write to.") from error
+        raise ArtifactError(f"Cannot write {path}: {error}. Choose another folder, or free some space.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
