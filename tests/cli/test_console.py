@@ -3,6 +3,7 @@
 import io
 
 from rich.console import Console
+from rich.table import Table
 
 from convslim.cli import console
 
@@ -23,3 +24,14 @@ def test_nothing_is_drawn_when_quiet_or_elsewhere(capsys):
         with console.watching(quiet=quiet) as watch:
             assert watch is None
     assert capsys.readouterr().err == ""
+
+
+def test_no_number_is_cut_off_where_the_terminal_is_narrow(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table("millions", "more of them")
+    table.add_row("123,456,789", "987,654,321.5")
+    console.show(table)
+    shown = capsys.readouterr().out
+    assert "123,456,789" in shown
+    assert "987,654,321.5" in shown
+    assert "…" not in shown

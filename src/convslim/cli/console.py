@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from convslim.report import StepRecord
 
 if TYPE_CHECKING:
     from convslim.surgery.reconstruction.watch import Watch
+
+_WIDEST = 1000
+"""Characters of a line; no table needs more."""
 
 
 def out() -> Console:
@@ -23,6 +27,13 @@ def out() -> Console:
 def say(message: str) -> None:
     """Print plain text to standard output, without wrapping or markup."""
     out().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(table: RenderableType) -> None:
+    """Print a table to standard output; where that is too narrow the lines are longer, and no number is cut off."""
+    console = out()
+    needed = Measurement.get(console, console.options.update(width=_WIDEST), table).maximum
+    Console(width=max(console.width, needed)).print(table)
 
 
 def note(message: str) -> None:

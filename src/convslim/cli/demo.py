@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from convslim.cli.console import note, out, say
+from convslim.cli.console import note, say, show
 from convslim.cli.run import Quiet, run_in
 from convslim.pipeline import Recipe, load_recipe, parse_recipe
 from convslim.pipeline import run as run_recipe
@@ -56,7 +56,7 @@ def demo(
         if not quiet and os.environ.get("RANK", "0") == "0":
             say(f"[{number}/{len(METHODS)}] {name}")
     if os.environ.get("RANK", "0") == "0":
-        out().print(methods_table(first.steps[0], records))
+        show(methods_table(first.steps[0], records))
         folders = [out_dir, *(out_dir / "methods" / name for name in METHODS)]
         say(f"Side by side: {write_comparison(read_runs(folders), out_dir / COMPARISON)}")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from convslim.cli.console import note, out, say, step_line
+from convslim.cli.console import note, say, show, step_line
 from convslim.cli.dry_run import dry_run
 from convslim.cli.methods import MethodWords, recipe_of_method
 from convslim.errors import ConvslimError, RecipeError
@@ -142,7 +142,7 @@ def run_in(
     if as_json:
         say(record.model_dump_json(indent=1))
         return record
-    out().print(run_table(record))
+    show(run_table(record))
     say(f"Record: {folder / 'record.json'}   network: {folder / 'model'}   report: {page}")
     return record
 
