@@ -23,8 +23,8 @@ from convslim.report import LatencyRecord, RunRecord, StepRecord
 RECIPE = "bccd-yolov3-joint"
 LEFT = (0.7, 0.5)
 CUTS: dict[str, dict[str, Any]] = {
-    "joint": {},
-    "random": {"criterion": "random", "options": {}, "order": "at-once"},
+    "joint": {"allocation": "global"},
+    "random": {"criterion": "random", "options": {}, "allocation": "global", "order": "at-once"},
     "uniform": {"allocation": "uniform", "order": "at-once"},
 }
 MENDED: dict[str, dict[str, Any]] = {"": {"recalibrate": {"num_batches": 12, "batch_size": 16}}, "-reconstructed": {}}

@@ -180,6 +180,7 @@ def test_recipes_follow_the_method(name: str):
     mended = "reconstruct" if name.startswith("bccd") else "recalibrate"
     assert tuple(steps) == ("train", "sparsify", "prune", mended, "finetune", "quantize", "export", "bench")
     cut: Any = steps["prune"]
+    assert cut.allocation == ("uniform" if name.startswith("bccd") else "global")  # brief or long sparse training
     assert (cut.criterion, cut.options, cut.linear, cut.order) == (
         "bn_scale",
         {"which": "first"},
