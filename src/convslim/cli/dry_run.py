@@ -29,10 +29,8 @@ def _lines(recipe: Recipe, found: Estimate, folder: Path) -> Iterator[str]:
     total = len(found.steps)
     yield f"{recipe.name}: the recipe fits its network and data; nothing was written."
     for number, step in enumerate(found.steps, start=1):
-        time = "not estimated" if step.seconds is None else f"about {duration(step.seconds)}"
-        yield f"[{number}/{total}] {step.kind:<11} {time}"
-    more = f", and what {', '.join(dict.fromkeys(found.unknown))} take" if found.unknown else ""
-    yield f"Time    about {duration(found.seconds)}{more}, on this machine as busy as it is now"
+        yield f"[{number}/{total}] {step.kind:<11} about {duration(step.seconds)}"
+    yield f"Time    about {duration(found.seconds)}, on this machine as busy as it is now"
     if found.memory is not None:
         present = "" if found.memory_present is None else f" of {byte_text(found.memory_present)}"
         yield f"Memory  {byte_text(found.memory)}{present}"
