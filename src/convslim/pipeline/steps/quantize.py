@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -22,6 +22,12 @@ from convslim.quantize.prepare import LEFT, prepare, weights_of
 from convslim.quantize.ptq import BATCH, Ranges, Rounding
 from convslim.train import TrainConfig, evaluate, fit
 from convslim.train.onnx_file import evaluate_file
+
+OF_OTHER: Final = {
+    "ptq": ("scales", "delay", "freeze"),
+    "qat": ("ranges", "equalize", "correct_bias", "rounding"),
+}
+"""Keys that belong to the other mode."""
 
 
 class QuantizeStep(StepConfig):
@@ -56,9 +62,19 @@ class QuantizeStep(StepConfig):
     def _consistent(self) -> QuantizeStep:
         if (self.mode == "qat") != (self.train is not None):
             raise ValueError("mode qat needs train: {epochs: …, lr: …}, and mode ptq takes none")
+        if foreign := self._foreign():
+            other = "ptq" if self.mode == "qat" else "qat"
+            raise ValueError(
+                f"{', '.join(foreign)} would change nothing in mode {self.mode}: only mode {other} has them"
+            )
         if self.delay > self.freeze:
             raise ValueError(f"delay {self.delay} lies behind freeze {self.freeze}")
         return self
+
+    def _foreign(self) -> list[str]:
+        """Keys of the other mode that are not as they are without a word."""
+        fields = type(self).model_fields
+        return [key for key in OF_OTHER[self.mode] if getattr(self, key) != fields[key].default]
 
 
 def run_quantize(config: QuantizeStep, state: State, context: Context) -> Outcome:
