@@ -17,10 +17,13 @@ from torch import fx, nn
 from torch.utils._pytree import tree_leaves
 
 from convslim.channels.program.layers import kind_of
+from convslim.channels.program.rewrite import arguments
 from convslim.channels.tape import ExampleInput, as_arguments
 from convslim.channels.undisturbed import undisturbed
 from convslim.errors import PlanError, nearest
 from convslim.quantize.operations import LAYERS, Role, is_real, operands, role
+
+_OTHER_CALL = "its weight is computed, or the call is not a layer's own"
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ def _others(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> Iterator[tuple
             yield str(node.target), f"{kind} has no integer kernel in ONNX Runtime"
         name = getattr(getattr(node.target, "_schema", None), "name", "").removeprefix("aten::")
         if name in ("conv1d", "conv2d", "conv3d", "linear", "convolution"):
-            yield node.meta.get("module") or node.name, "its weight is computed, or the call is not a layer's own"
+            uneven = arguments(node).get("padding") == "same"
+            why = "padding='same' pads its two sides differently" if uneven else _OTHER_CALL
+            yield node.meta.get("module") or node.name, why
 
 
 def _with_norm(

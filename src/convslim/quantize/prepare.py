@@ -17,6 +17,7 @@ from convslim.quantize.fake import UNLIMITED, ActivationQuantizer, Ends
 from convslim.quantize.layer import QuantizedLayer
 from convslim.quantize.observers import MinMax, Observer
 from convslim.quantize.operations import ends_of, is_clamp, out_of_place_
+from convslim.quantize.padding import with_numbers
 from convslim.quantize.phase import Clock
 from convslim.quantize.placement import LayerPlace, Placement, place
 
@@ -68,6 +69,7 @@ def prepare(
     >>> [grid.name for grid in grids_of(simulation).values()]
     ['input_1', 'relu']
     """
+    model = with_numbers(model)
     program = describe(model) if is_program(model) else export_program(model, example_input)
     built = assemble(program, named_tensors(copy.deepcopy(model)))
     out_of_place_(built.graph)
