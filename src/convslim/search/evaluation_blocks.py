@@ -171,6 +171,7 @@ class Blocks:
 
     Attributes:
         pairs: Those that became blocks.
+        blocks: The blocks, in the same order.
     """
 
     def __init__(self, shell: Shell, pairs: Sequence[FoldedPair]) -> None:
@@ -178,21 +179,21 @@ class Blocks:
         chains = chains_in(network.graph, pairs, network) if isinstance(network, fx.GraphModule) else []
         self.pairs = tuple(chain.pair for chain in chains)
         self._shell = shell
-        self._blocks = []
+        self.blocks: list[Block] = []
         for chain in chains:
             conv, norm = shell.modules()[chain.pair.conv], shell.modules()[chain.pair.norm]
             assert isinstance(conv, nn.Conv2d), "chains begin with a convolution"
             assert isinstance(norm, _BatchNorm), "pairs end with a BatchNorm"
-            self._blocks.append(Block(conv, norm, chain.activation))
+            self.blocks.append(Block(conv, norm, chain.activation))
         if isinstance(network, fx.GraphModule) and chains:
-            network.add_module(NAME, nn.ModuleList(self._blocks))
+            network.add_module(NAME, nn.ModuleList(self.blocks))
             for number, chain in enumerate(chains):
                 _replace_(network.graph, chain, f"{NAME}.{number}")
             network.recompile()
 
     def begin_(self) -> None:
         """Estimate statistics from now on."""
-        for block in self._blocks:
+        for block in self.blocks:
             block.judging = False
             block.sums.begin_()
 
@@ -200,7 +201,7 @@ class Blocks:
     def end_(self) -> None:
         """Judge from now on, with the statistics of the batches since."""
         held = self._shell.held
-        for block, pair in zip(self._blocks, self.pairs, strict=True):
+        for block, pair in zip(self.blocks, self.pairs, strict=True):
             block.sums.end_()
             kernel = held(pair.conv, "weight")
             assert kernel is not None, "a convolution has a weight"

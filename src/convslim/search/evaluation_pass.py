@@ -27,15 +27,16 @@ def undrawn(device: torch.device) -> Iterator[None]:
         yield
 
 
-def run(network: nn.Module, images: Tensor) -> Tensor:
-    """Class scores, (N, num_classes).
+def run(network: nn.Module, images: Tensor, how: Run | None = None) -> Tensor:
+    """Class scores, (N, num_classes), by the network itself or by what runs it.
 
     Raises:
         ModelError: If the network fails on the images, or gives something else.
     """
     try:
         # Not called as a module: that would print the generated code of a graph that fails.
-        scores = network.forward(images) if isinstance(network, torch.fx.GraphModule) else network(images)
+        whole = network.forward if isinstance(network, torch.fx.GraphModule) else network
+        scores = (how or whole)(images)
     except Exception as error:  # the network's own code can raise anything
         raise ModelError(
             f"{type(network).__name__} failed on a batch of shape {tuple(images.shape)}: "

@@ -110,6 +110,15 @@ class Shell:
         name = self._names.get((module, leaf))
         return None if name is None else self.now[name]
 
+    def tensors_of(self, path: str, leaf: str | None = None) -> set[str]:
+        """Names of the tensors of a module and of those inside, or of one of its own."""
+        inside = f"{path}." if path else ""
+        return {
+            name
+            for (owner, own), name in self._names.items()
+            if (owner == path and leaf in (None, own)) or (leaf is None and owner.startswith(inside))
+        }
+
     def cast(self, name: str) -> Tensor:
         """A tensor of the candidate as the network computes with it."""
         return self.now[name] if name in self._exact else self.rounded(self.now[name])

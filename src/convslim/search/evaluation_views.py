@@ -17,6 +17,7 @@ from convslim.search.evaluation_blocks import Blocks
 from convslim.search.evaluation_fold import Folding, pairs_to_fold
 from convslim.search.evaluation_images import JudgingImages
 from convslim.search.evaluation_pass import count, estimate_, run, statistics_of, undrawn
+from convslim.search.evaluation_prefix import Prefixes, cuts_of
 from convslim.search.evaluation_refit import Readers
 from convslim.search.evaluation_shell import Shell
 from convslim.search.evaluation_statistics import Estimating, is_plain, places_of
@@ -79,6 +80,8 @@ class ViewEvaluator:
         plain = [norm for norm in self._norms if is_plain(norm) and not any(norm is named[name] for name in inside)]
         self._estimating = [Estimating(norm) for norm in plain]
         self._places = places_of(self._shell.network, plain)
+        cuts = cuts_of(self._shell, self._blocks) if len(inside) == len(self._norms) else []
+        self._prefixes = Prefixes(self._shell, self._blocks, cuts) if cuts else None
         self._images = images.held_as(_DTYPES[precision], layout)
         self._graph, self._structure = graph, structure or graph.structure
         self._error, self._readers = error, readers
@@ -114,12 +117,16 @@ class ViewEvaluator:
             self._folding.undo_()
             self._shell.put_(plan, {} if self._readers is None else self._readers.weights(plan))
             self._blocks.begin_()
-            self._estimate_()
+            self._estimate_(plan)
             self._blocks.end_()
             self._folding.do_()
+            if self._prefixes is not None:
+                self._prefixes.judge_()
             yield
 
-    def _estimate_(self) -> None:
+    def _estimate_(self, plan: PruningPlan) -> None:
+        if self._prefixes is not None:
+            self._prefixes.begin_(plan)
         for children, leaf, number in self._places:
             self._estimating[number].begin_()
             children[leaf] = self._estimating[number]
@@ -127,6 +134,8 @@ class ViewEvaluator:
         for children, leaf, number in self._places:
             self._estimating[number].end_()
             children[leaf] = self._estimating[number].norm
+        if self._prefixes is not None:
+            self._prefixes.put_back_()
 
     def _run(self, images: Tensor) -> Tensor:
-        return run(self._shell.network, images)
+        return run(self._shell.network, images, self._prefixes)
