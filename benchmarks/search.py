@@ -9,6 +9,7 @@ the repository:
     export CONVSLIM_DATA=...          # holds cifar10/ and cifar10-resnet-akamaster/
     python benchmarks/search.py                                # the rows of benchmarks/README.md
     python benchmarks/search.py --networks resnet20_cifar --candidates 30
+    python benchmarks/search.py --search 5      # what 5 generations of a genetic search save by kept maps
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -34,8 +36,13 @@ import convslim
 from convslim.channels.graph import ChannelGraph
 from convslim.criteria.scores import Scores
 from convslim.data import open_data
+from convslim.search.begin import begin
+from convslim.search.evaluation import Evaluation
 from convslim.search.evaluation_choice import build_evaluator
 from convslim.search.evaluation_images import JudgingImages
+from convslim.search.evaluation_views import ViewEvaluator
+from convslim.search.settings import SearchSettings
+from convslim.search.space import search_space
 from convslim.surgery.plan import PruningPlan
 
 WEIGHTS = {"resnet20_cifar": "resnet20-12fca82f", "resnet56_cifar": "resnet56-4bfd9763"}
@@ -151,6 +158,47 @@ def measure(name: str, options: argparse.Namespace) -> str:
     return "| " + " | ".join([*cells, f"{best[1]} to {best[0]}"]) + " |"
 
 
+@dataclass
+class Timed:
+    """An evaluator that notes what it was asked, and its processor seconds."""
+
+    judge: ViewEvaluator
+    asked: list[tuple[PruningPlan, float | None, Evaluation, float]] = field(default_factory=list)
+
+    def __call__(self, plan: PruningPlan, *, hopeless_below: float | None = None) -> Evaluation:
+        start = time.process_time()
+        found = self.judge(plan, hopeless_below=hopeless_below)
+        self.asked.append((plan, hopeless_below, found, time.process_time() - start))
+        return found
+
+
+def searched(name: str, options: argparse.Namespace) -> str:
+    """A genetic search at half of the MACs, and its candidates once more by an evaluator that keeps no activations."""
+    chosen = subject(name, options.batches, options.images)
+    space = search_space(chosen.graph, chosen.scores, {"macs": 0.5})
+    keeping, plain = (
+        Timed(build_evaluator(chosen.model, chosen.graph, chosen.example, chosen.images, keep=keep))  # type: ignore[arg-type]
+        for keep in (True, False)
+    )
+    with TemporaryDirectory() as folder:
+        settings = SearchSettings(population=options.candidates, generations=options.search)
+        begin(space, keeping, settings, Path(folder) / "search.journal").work()
+    for plan, below, _, _ in keeping.asked:
+        plain(plan, hopeless_below=below)
+    pairs = list(zip(keeping.asked, plain.asked, strict=True))
+    same = sum((mine[2].correct, mine[2].total) == (other[2].correct, other[2].total) for mine, other in pairs)
+    spent = [sum(row[3] for row in rows.asked) for rows in (keeping, plain)]
+    later = [sum(row[3] for row in rows.asked[options.candidates :]) for rows in (keeping, plain)]
+    cells = [name, str(len(pairs)), f"{spent[0]:.1f}", f"{spent[1]:.1f}", f"**{spent[1] / spent[0]:.2f}×**"]
+    return "| " + " | ".join([*cells, f"{later[1] / later[0]:.2f}×", f"{same} of {len(pairs)}"]) + " |"
+
+
+SEARCHED = (
+    "| network | candidates | maps kept, s | not kept, s | faster | behind the first generation | counted alike |\n"
+    "| --- " + "| ---: " * 6 + "|"
+)
+
+
 HEAD = (
     "| network | precision | built once, s | on slices | `remove` | Torch-Pruning | faster than `remove` | faster than "
     "Torch-Pruning | Kendall τ to `remove` | most images apart | right |\n| --- | --- " + "| ---: " * 9 + "|"
@@ -164,9 +212,13 @@ def main() -> None:
     parser.add_argument("--peer", type=int, default=5, help="candidates of the Torch-Pruning loop")
     parser.add_argument("--batches", type=int, default=4, help="of 128 images, for the statistics")
     parser.add_argument("--images", type=int, default=5000, help="that count")
+    parser.add_argument("--search", type=int, help="generations of `--candidates` each, instead of the table")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.search:
+        print("\n".join([SEARCHED, *(searched(name, options) for name in options.networks)]))
+        return
     print(HEAD, flush=True)
     for name in options.networks:
         print(measure(name, options), flush=True)

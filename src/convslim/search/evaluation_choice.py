@@ -36,6 +36,7 @@ def build_evaluator(
     error: float = 0.01,
     seed: int = 0,
     refit: bool = False,
+    keep: bool = True,
 ) -> ViewEvaluator | RemovalEvaluator:
     """Judge candidates on slices of the network's weights if that gives what removal gives, by removal otherwise.
 
@@ -52,6 +53,8 @@ def build_evaluator(
         seed: Of the order in which the images are looked at.
         refit: Give every candidate new weights in the layers that read removed channels, by least squares, see
             :mod:`convslim.search.evaluation_refit`: the fitness of a network that will be reconstructed.
+        keep: Keep activations of first layers, up to a gigabyte, for candidates that share them, see
+            :mod:`convslim.search.evaluation_prefix`.
 
     Raises:
         ModelError: If the network does not give class scores for the images, or nothing of it can be removed.
@@ -77,7 +80,7 @@ def build_evaluator(
     readers = Readers(model, images.calibration) if refit else None
     expected = RemovalEvaluator(model, graph, example_input, few, readers=readers).scores(trial)
     found, reason = _ways(model, graph, example_input, trial, images.images.device), ""
-    ways = [replace(way, readers=readers) for way in found]
+    ways = [replace(way, readers=readers, keep=keep) for way in found]
     for kind in _precisions(precision, images.images.device):
         for way in ways:
             failure = _failure(way, graph, few, trial, expected, kind)
@@ -97,6 +100,7 @@ class _Way:
     layout: torch.memory_format
     fused: bool
     readers: Readers | None = None
+    keep: bool = True
 
     def evaluator(
         self, plans: ChannelGraph, images: JudgingImages, precision: Precision, error: float, reason: str
@@ -112,6 +116,7 @@ class _Way:
             error=error,
             reason=reason,
             readers=self.readers,
+            keep=self.keep,
         )
 
 

@@ -51,6 +51,8 @@ class ViewEvaluator:
         error: Probability with which a candidate may be given up that would have reached the wanted share.
         reason: To be reported.
         readers: Give new weights to what reads removed channels; None leaves these as they are.
+        keep: Keep activations of first layers for candidates that share them, see
+            :mod:`convslim.search.evaluation_prefix`; they are kept where all BatchNorms are fused.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class ViewEvaluator:
         error: float = 0.01,
         reason: str = "",
         readers: Readers | None = None,
+        keep: bool = True,
     ) -> None:
         assert graph.evidence is not None, "a traced graph has evidence"
         self.precision: Precision = precision
@@ -80,7 +83,7 @@ class ViewEvaluator:
         plain = [norm for norm in self._norms if is_plain(norm) and not any(norm is named[name] for name in inside)]
         self._estimating = [Estimating(norm) for norm in plain]
         self._places = places_of(self._shell.network, plain)
-        cuts = cuts_of(self._shell, self._blocks) if len(inside) == len(self._norms) else []
+        cuts = cuts_of(self._shell, self._blocks) if keep and len(inside) == len(self._norms) else []
         self._prefixes = Prefixes(self._shell, self._blocks, cuts) if cuts else None
         self._images = images.held_as(_DTYPES[precision], layout)
         self._graph, self._structure = graph, structure or graph.structure
