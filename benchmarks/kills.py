@@ -5,7 +5,8 @@
 Every trial starts the run in a process of its own and kills it by SIGKILL at a moment drawn from its whole length. It
 may kill the resumed one again, and lets the last one finish. Then metrics, weights, plans and exported files must be
 those of the run without interruption, to the last bit; only times may differ. Prints one JSON object; the exit code is
-1 if anything differs. `--short` trains less, and leaves out the steps that take longest.
+1 if anything differs. `--recipe full` has steps of most kinds, exports and integers included; `--recipe short` trains
+less, and leaves out the steps that take longest.
 
 Processes are forked from one that has imported everything and computed nothing, so that a trial takes seconds.
 """
@@ -119,9 +120,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--recipe", choices=("full", "short"), default="full")
     words = parser.parse_args()
-    recipe, rng = parse_recipe(shortened() if words.short else RECIPE), random.Random(words.seed)
+    recipe, rng = parse_recipe(shortened() if words.recipe == "short" else RECIPE), random.Random(words.seed)
     moments: list[float] = []
     wrong: list[str] = []
     stages: dict[str, int] = {}
@@ -150,6 +151,7 @@ def main() -> int:
             "onnxscript": onnxscript.__version__,
             "sklearn": sklearn.__version__,
         },
+        "recipe": words.recipe,
         "kills": len(moments),
         "trials": trials,
         "files_compared": len(whole) - 1,

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_ten_kills_change_nothing():
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--kills", "10", "--short"],
+        [sys.executable, str(SCRIPT), "--kills", "10", "--recipe", "short"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
