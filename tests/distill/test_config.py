@@ -31,6 +31,7 @@ def test_what_is_written_down_reads_back(data: object):
         ({"kind": "attention", "temperature": 2}, "'attention' has no key 'temperature'; it has weight, positions"),
         ({"kind": "hint", "teacher_positions": ["a", "b"]}, "equally many"),
         ({"kind": "nonsense"}, "'logits', 'dkd', 'attention', 'hint' or 'fsp'"),
+        ({"kind": ["attention"]}, "'logits', 'dkd', 'attention', 'hint' or 'fsp'"),
         ({"losses": []}, "at least 1"),
         ({"kind": "logits", "wieght": 1}, "wieght"),
     ],

@@ -45,7 +45,7 @@ class LossConfig(_Config):
     @model_validator(mode="before")
     @classmethod
     def _own_weight(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("kind") in WEIGHTS and "weight" not in data:
+        if isinstance(data, dict) and data.get("kind") in (*WEIGHTS,) and "weight" not in data:
             return {**data, "weight": WEIGHTS[data["kind"]]}
         return data
 
