@@ -32,7 +32,7 @@ BOUNDS: Final = (1e-3, 1e6)
 BISECTIONS: Final = 30
 
 CHANGE: Final = 1.25
-"""The most by which λ is multiplied or divided from one step to the next."""
+"""The most by which λ grows beyond what it has been, from one step to the next."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,16 @@ class Controller:
 
     The largest of these scales, the `share` quantile q of all |γ|, is led in a straight line ℓ from where it starts to
     half the threshold, up to 85 % of the training. The multiple is the least one with which the next proximal step
-    takes q to ℓ; it changes by a quarter from one step to the next at most, and no step takes more channels to zero
-    than the part of the wished share that is due. At first all channels are pressed on, and the loss tells them apart;
-    from the middle of the training on only the smallest ones, as many as are to go. The others recover.
+    takes q to ℓ; it grows beyond what it has been by a quarter a step at most, falls and comes back at once, and no
+    step takes more channels to zero than the part of the wished share that is due. At first all channels are
+    pressed on, and the loss tells them apart; from the middle of the training on only the smallest ones, as many as
+    are to go. The others recover.
 
     Attributes:
         aim: What to reach.
         shape: r.
         multiple: Of λ, now.
+        most: The largest multiple so far.
         start: q at the start; NaN before the first step.
         level: q at the last step.
         fall: Change of q per share of the training, averaged over its last twentieth.
@@ -88,6 +90,7 @@ class Controller:
     aim: Aim
     shape: Shape = L1
     multiple: float = 1.0
+    most: float = 1.0
     start: float = math.nan
     level: float = math.nan
     fall: float = 0.0
@@ -113,8 +116,8 @@ class Controller:
         due = float(torch.quantile(sizes.double(), self.aim.share * part))
         needed = min(self._weight(level, line), self._weight(due, 0.0) if part < 1 else math.inf)
         wanted = needed / (lr * strength) if lr * strength > 0 else self.multiple
-        wanted = min(max(wanted, self.multiple / CHANGE), self.multiple * CHANGE)
-        self.multiple = min(max(wanted, BOUNDS[0]), BOUNDS[1])
+        self.multiple = min(max(wanted, BOUNDS[0]), self.most * CHANGE, BOUNDS[1])
+        self.most = max(self.most, self.multiple)
         self.level, self.done = level, done
 
     def _weight(self, size: float, target: float) -> float:
@@ -140,7 +143,7 @@ class Controller:
 
     def state(self) -> dict[str, float]:
         """What a resumed training has to know; NaN, which JSON has not, is left out."""
-        values = {name: getattr(self, name) for name in ("multiple", "start", "level", "fall", "done")}
+        values = {name: getattr(self, name) for name in ("multiple", "most", "start", "level", "fall", "done")}
         return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def restore_(self, state: Mapping[str, float]) -> None:
