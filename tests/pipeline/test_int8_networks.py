@@ -20,6 +20,24 @@ GUIDED = {
     "distill": {"kind": "logits", "temperature": 4, "weight": 0.9, "label_weight": 0.1},
 }
 
+STEPS = [
+    {
+        "prune": {
+            "criterion": "reconstruction",
+            "allocation": "reconstruction",
+            "budget": {"macs": 0.7},
+            "round_to": 16,
+            "num_batches": 1,
+            "batch_size": 16,
+        }
+    },
+    {"reconstruct": {"num_images": 20, "compared": 10, "batch_size": 10}},
+    {"finetune": GUIDED},
+    {"quantize": {"mode": "qat", "num_images": 16, "compared": 8, "train": GUIDED}},
+    {"export": {"latency": None}},
+    {"bench": {"repeats": 2, "warmup": 1}},
+]
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -59,23 +77,7 @@ def test_the_same_steps_on_other_networks(
                 "spec": f"imagefolder:{pictures}",
                 "options": {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3, "workers": 0},
             },
-            "steps": [
-                {
-                    "prune": {
-                        "criterion": "reconstruction",
-                        "allocation": "reconstruction",
-                        "budget": {"macs": 0.7},
-                        "round_to": 16,
-                        "num_batches": 1,
-                        "batch_size": 16,
-                    }
-                },
-                {"reconstruct": {"num_images": 20, "compared": 10, "batch_size": 10}},
-                {"finetune": GUIDED},
-                {"quantize": {"mode": "qat", "num_images": 16, "compared": 8, "train": GUIDED}},
-                {"export": {"latency": None}},
-                {"bench": {"repeats": 2, "warmup": 1}},
-            ],
+            "steps": STEPS,
         }
     )
     record = run(recipe, tmp_path / "run", quiet=True)
