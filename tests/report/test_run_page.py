@@ -20,6 +20,7 @@ from convslim.pipeline import parse_recipe
 from convslim.report.comparison_page import comparison_page
 from convslim.report.run_files import read_run, read_runs
 from convslim.report.run_page import SECTIONS, run_page
+from convslim.report.sections.headline import facts
 from convslim.report.sections.origin import recipe_text
 
 
@@ -61,6 +62,21 @@ def test_headline_says_before_after_and_spread(page: str):
     for words in ("95.00 % → 92.00 %", "−3.00 points", "100 k → 40.0 k", "40.0 % of it", "2 ms → ", "× as fast"):
         assert words in head
     assert "85.00–95.89 %" in head  # Wilson's interval of 92 of 100
+
+
+def test_headline_is_of_the_integers_whose_accuracy_it_says_also_where_the_float_file_came_later(tmp_path: Path):
+    data = record()
+    steps = {each["kind"]: each for each in data["steps"]}
+    times = {"original.onnx": 2.0, "model.onnx": 1.0, "model-int8.onnx": 0.5}
+    timed = [{**steps["bench"]["latency"][0], "name": name, "median_ms": ms} for name, ms in times.items()]
+    integers = {**steps["quantize"]["details"], "file": {"path": "model-int8.onnx"}}
+    found = [{**steps["quantize"], "details": integers}, steps["export"], {**steps["bench"], "latency": timed}]
+    files = write(tmp_path / "run", {**data, "steps": [data["steps"][0], *found]})
+    for name, size in (("original.onnx", 9000), ("model.onnx", 4000), ("model-int8.onnx", 1000)):
+        (files / name).write_bytes(bytes(size))
+    shown = {fact.title: fact for fact in facts(read_run(files))}
+    assert shown["File"].note == "model-int8.onnx beside original.onnx"
+    assert shown["Latency"].change == "4.00× as fast"
 
 
 def test_shapes_that_stand_for_numbers(page: str):

@@ -84,8 +84,9 @@ def _bytes(run: RunFiles) -> Iterator[Fact]:
 
 
 def written_files(record: RunRecord) -> list[str]:
-    """Names of the ONNX files that steps wrote to be deployed, in order."""
-    facts = [step.details if step.kind == "export" else step.details.get("file") for step in record.steps]
+    """Names of the ONNX files that steps wrote to be deployed, those in integers last: the accuracy is theirs."""
+    steps = sorted(record.steps, key=lambda step: step.kind != "export")
+    facts = [step.details if step.kind == "export" else step.details.get("file") for step in steps]
     return [str(each["path"]) for each in facts if isinstance(each, Mapping) and "path" in each]
 
 
