@@ -122,7 +122,7 @@ def fitted_and_held(
     """Batches to fit, and batches to compare at the end."""
     batches: list[ExampleInput]
     if isinstance(images, Tensor):
-        batches = [part for part in images.tensor_split(num_batches(images.shape)) if len(part)]
+        batches = [part for part in images.tensor_split(_num_batches(images)) if len(part)]
     else:
         batches = list(images)
     if len(batches) < 2:
@@ -135,14 +135,17 @@ def fitted_and_held(
     return [batch for number, batch in enumerate(batches, start=1) if number % every], held
 
 
-def num_batches(shape: Sequence[int]) -> int:
-    """In how many batches to take images, ``(N, ...)``: small enough for large images, some of them held out.
+def images_per_batch(shape: Sequence[int]) -> int:
+    """How many images of a shape, ``(C, H, W)``, to take at a time: the larger they are, the fewer.
 
-    >>> num_batches((1000, 3, 32, 32)), num_batches((1000, 3, 224, 224)), num_batches((50, 3, 32, 32))
-    (10, 35, 5)
+    >>> images_per_batch((3, 32, 32)), images_per_batch((3, 224, 224))
+    (100, 29)
     """
-    most = max(1, min(_BATCH, _BATCH_VALUES // max(1, math.prod(shape[1:]))))
-    return HELD_OUT * max(1, -(-shape[0] // (HELD_OUT * most)))
+    return max(1, min(_BATCH, _BATCH_VALUES // max(1, math.prod(shape))))
+
+
+def _num_batches(images: Tensor) -> int:
+    return max(HELD_OUT, -(-len(images) // images_per_batch(images.shape[1:])))
 
 
 def _first(batches: Sequence[ExampleInput], count: int) -> list[ExampleInput]:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from convslim.cli.bench_table import bench_tables, profile_lines, setting
-from convslim.cli.console import note, say, show, waiting
+from convslim.cli.console import note, out, say, waiting
 from convslim.cli.export import from_artifact
 from convslim.cli.network import build, example_input
 from convslim.measure.bench import Bench
@@ -83,7 +83,7 @@ def bench(
     else:
         say(setting(result))
         for table in bench_tables(result):
-            show(table)
+            out().print(table)  # long names of files are folded
         for text in (line for name, kernels in profiles.items() for line in profile_lines(name, kernels, batches[0])):
             say(text)
     for skipped in result.skipped:

@@ -11,7 +11,7 @@ import typer
 from torch import Tensor, nn
 
 from convslim.cli.preprocessing import Wishes, preprocessing
-from convslim.compress import num_batches
+from convslim.compress import HELD_OUT, images_per_batch
 from convslim.data import DataSource, Split, open_data
 from convslim.data.imagefolder import FolderReader
 from convslim.data.open import OPENERS
@@ -138,8 +138,8 @@ def _read(files: list[Path], prepared: Preprocessing, choice: Choice) -> Unlabel
 
 
 def batches(split: Split) -> list[Tensor]:
-    """The images of a split in batches of nearly equal size, so many that some can be held out."""
-    number = num_batches((len(split), *split.input_shape))
+    """The images of a split in batches of nearly equal size, so many that every `HELD_OUT`-th is held out."""
+    number = HELD_OUT * max(1, -(-len(split) // (HELD_OUT * images_per_batch(split.input_shape))))
     parts = [rows for rows in torch.arange(len(split)).tensor_split(number) if len(rows)]
     return [next(iter(split.subset(rows).batches(len(rows))))[0] for rows in parts]
 
