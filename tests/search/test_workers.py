@@ -27,26 +27,29 @@ def started(storage: str | Path, seconds: float, file: Path) -> subprocess.Popen
     return subprocess.Popen(command, cwd=ROOT)
 
 
-def test_three_processes_and_one_is_killed(tmp_path: Path):
-    storage = tmp_path / "search.db"
+def one_of_three_is_killed(storage: str | Path, folder: Path, alone: Path) -> None:
+    """Three processes on a storage, one killed while it evaluates: the result of one process on another storage."""
     search(storage, Landscape(), SMALL, searched=SPACE)  # makes the study, so that all find it
-    victim = started(storage, 60, tmp_path / "victim")
-    while not (tmp_path / "victim").exists():
+    victim = started(storage, 60, folder / "victim")
+    while not (folder / "victim").exists():
         time.sleep(0.05)
         assert victim.poll() is None
-    others = [started(storage, 0.05, tmp_path / f"worker{number}") for number in range(2)]
-    while not any((tmp_path / f"worker{number}").exists() for number in range(2)):
+    others = [started(storage, 0.05, folder / f"worker{number}") for number in range(2)]
+    while not any((folder / f"worker{number}").exists() for number in range(2)):
         time.sleep(0.05)
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
     assert [other.wait(timeout=120) for other in others] == [0, 0]
     looked = Landscape()
     result = search(storage, looked, SMALL, searched=SPACE).work()
-    alone = search(tmp_path / "alone.journal", Landscape(), SMALL, searched=SPACE).work()
     assert looked.seen == []
-    assert facts(result) == facts(alone)
-    evaluated = [int((tmp_path / f"worker{number}").read_text()) for number in range(2)]
+    assert facts(result) == facts(search(alone, Landscape(), SMALL, searched=SPACE).work())
+    evaluated = [int((folder / f"worker{number}").read_text()) for number in range(2)]
     assert sum(evaluated) == result.num_evaluated == 18  # the victim's candidate is one of them
+
+
+def test_three_processes_and_one_is_killed(tmp_path: Path):
+    one_of_three_is_killed(tmp_path / "search.db", tmp_path, tmp_path / "alone.journal")
 
 
 def test_a_process_that_ended_is_gone_and_this_one_is_not():
