@@ -24,6 +24,7 @@ from typing import Any
 from convslim.pipeline import Recipe, parse_recipe, run
 from convslim.pipeline.folder import MODEL
 from convslim.report import RunRecord, StepRecord
+from measured_lines import known, spread
 
 METHODS = ("uniform", "global", "random", "genetic")
 NETWORKS = {
@@ -127,11 +128,6 @@ def folder_of(options: argparse.Namespace, keys: tuple[str, ...]) -> Path:
     return file.with_suffix("") / "-".join(str(getattr(options, key)) for key in keys)
 
 
-def known(file: Path) -> list[dict[str, Any]]:
-    """The lines of a file; none if it is not there."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
 def cases(options: argparse.Namespace) -> Iterator[argparse.Namespace]:
     """What is to be measured; all cuts of one network follow each other."""
     for network in options.networks:
@@ -177,14 +173,6 @@ def table(lines: list[dict[str, Any]]) -> Iterator[str]:
 def _order(lines: list[dict[str, Any]]) -> tuple[Any, ...]:
     first = lines[0]
     return first["network"], -first["budget"], METHODS.index(first["method"])
-
-
-def spread(lines: list[dict[str, Any]], key: str) -> str:
-    """Mean and standard deviation, where there are several."""
-    values = [line[key] for line in lines if key in line]
-    if not values:
-        return "–"
-    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
 def main() -> None:

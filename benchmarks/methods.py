@@ -22,6 +22,7 @@ from typing import Any
 
 from convslim.pipeline import Recipe, parse_recipe, run
 from convslim.report import RunRecord, StepRecord
+from measured_lines import known, spread
 
 SPARSE = ("gfr", "slim")
 METHODS = ("gfr", "slim", "activeness", "self-selection", "bn_scale", "l1", "taylor", "random")
@@ -99,11 +100,6 @@ def _accuracy(step: StepRecord) -> float:
     return 100 * step.accuracy
 
 
-def known(file: Path) -> list[dict[str, Any]]:
-    """The lines of a file; none if it is not there."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
 KEYS = ("network", "method", "budget", "seed", "epochs", "sparse_epochs", "steps", "limit")
 
 
@@ -136,19 +132,12 @@ def table(lines: list[dict[str, Any]]) -> Iterator[str]:
     for found in sorted(groups.values(), key=lambda lines: (-lines[0]["budget"], -_mean(lines, "tuned"))):
         first = found[0]
         cells = [f"{first['budget']:.0%}", f"`{first['method']}`", f"{_mean(found, 'macs'):.1%}"]
-        cells += [_spread(found, stage) for stage in ("cut", "recalibrated", "tuned")]
+        cells += [spread(found, stage) for stage in ("cut", "recalibrated", "tuned")]
         yield f"| {' | '.join([*cells, str(len(found))])} |"
 
 
 def _mean(lines: list[dict[str, Any]], key: str) -> float:
     return statistics.fmean(line[key] for line in lines)
-
-
-def _spread(lines: list[dict[str, Any]], key: str) -> str:
-    values = [line[key] for line in lines if key in line]
-    if not values:
-        return "–"
-    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
 def main() -> None:
