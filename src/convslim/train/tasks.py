@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convslim.data import ImageSplit
+from convslim.data.detection import DetectionSplit
 from convslim.data.source import TaskName
 from convslim.train.classification import Classification
 from convslim.train.config import TrainConfig
@@ -36,5 +37,6 @@ def task_of(split: ImageSplit) -> Task:
     >>> task_of(open_data("digits").train)
     Classification()
     """
-    heads = getattr(split, "heads", None)
-    return TASKS[split.task] if heads is None else Detection(heads)
+    if isinstance(split, DetectionSplit) and split.heads is not None:
+        return Detection(split.heads)
+    return TASKS[split.task]
