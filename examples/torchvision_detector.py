@@ -98,7 +98,7 @@ def write_images(root: Path, count: int) -> None:
 
 
 def main() -> None:
-    training = {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0, "batch_size": 8, "evaluate_every": 100}
+    training = {"optimizer": "adam", "lr": 3e-3, "weight_decay": 0, "batch_size": 4, "evaluate_every": 100}
     training |= {"augment": False, "precision": "bf16"}
     with TemporaryDirectory() as folder:
         write_images(Path(folder, "squares"), 32)

@@ -2,7 +2,8 @@
 
     python killed_search.py N FOLDER [command and options of convslim]
 
-Processes that share a folder begin their first evaluation when there are three of them; ``-`` waits for nobody.
+Processes that share a folder begin their first evaluation when there are three of them, and those that live wait for
+the death of the other, however slow it is; ``-`` waits for nobody.
 """
 
 from __future__ import annotations
@@ -26,18 +27,21 @@ def evaluate_or_die(self: ViewEvaluator, *arguments: Any, **options: Any) -> Any
     """Count evaluations; the process dies at the wanted one."""
     global evaluated
     evaluated += 1
-    if evaluated == 1 and sys.argv[2] != "-":
-        meet(Path(sys.argv[2]))
-    if evaluated == int(sys.argv[1]):
+    death, meeting = int(sys.argv[1]), sys.argv[2]
+    if evaluated == 1 and meeting != "-":
+        meet(Path(meeting), together=TOGETHER + (death == 0))
+    if evaluated == death:
+        if meeting != "-":
+            Path(meeting, "dead").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return evaluate(self, *arguments, **options)
 
 
-def meet(folder: Path) -> None:
-    """Wait for the others."""
+def meet(folder: Path, together: int) -> None:
+    """Wait for the files of the others."""
     (folder / str(os.getpid())).touch()
     until = time.monotonic() + 120
-    while len(list(folder.iterdir())) < TOGETHER and time.monotonic() < until:
+    while len(list(folder.iterdir())) < together and time.monotonic() < until:
         time.sleep(0.02)
 
 

@@ -103,3 +103,18 @@ def test_what_a_worker_writes_too_late_is_left_out(tmp_path: Path):
     first.ledger.finish(slow, {"key": "late"}, [1.0])
     again = search(storage, Landscape(), SMALL, searched=SPACE).work()
     assert facts(again) == facts(result)
+
+
+def test_a_trial_that_two_workers_give_up_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Both found it left behind; the slower one's look came before the faster one's change."""
+    first = search(tmp_path / "a.journal", Landscape(), SMALL, searched=SPACE)
+    first.ledger.open(0, 0, first._draft(first.ledger.read(), 0, 0))
+    left = first.ledger.take()
+    assert left is not None
+    second = search(tmp_path / "a.journal", Landscape(), SMALL, searched=SPACE)
+    seen = second.ledger.study._storage.get_trial(left._trial_id)
+    first.ledger.drop(left.number)
+    monkeypatch.setattr("optuna.study._tell._get_frozen_trial", lambda *arguments: seen)
+    second.ledger.drop(left.number)
+    monkeypatch.undo()
+    assert second.ledger.read().taken == {}

@@ -113,10 +113,10 @@ def test_finished_training_resumes_to_its_result(source: DataSource, tmp_path: P
 
 
 class Poison:
-    """A penalty that makes the weights NaN in the third step."""
+    """A penalty that makes a weight NaN in one of its steps."""
 
-    def __init__(self) -> None:
-        self.steps = 0
+    def __init__(self, name: str = "0.weight", at: int = 4) -> None:
+        self.steps, self.name, self.at = 0, name, at
 
     def value(self, parameters: object) -> float:
         return 0.0
@@ -125,8 +125,8 @@ class Poison:
         self.steps += 1
 
     def apply_proximal_(self, parameters: Mapping[str, Tensor], lr: float) -> None:
-        if self.steps == 4:
-            parameters["0.weight"].data.fill_(float("nan"))
+        if self.steps == self.at:
+            parameters[self.name].data.fill_(float("nan"))
 
 
 def test_nan_stops_training_and_keeps_the_last_good_state(source: DataSource, tmp_path: Path):
@@ -135,6 +135,23 @@ def test_nan_stops_training_and_keeps_the_last_good_state(source: DataSource, tm
     assert "after epoch 1, is kept in" in str(caught.value)
     resumed = fit(network(), source, QUICK, out=tmp_path, resume=True, quiet=True)
     assert equal(resumed.model, fit(network(), source, QUICK, quiet=True).model)
+
+
+def test_nan_that_the_loss_does_not_show_stops_training(source: DataSource):
+    class Aside(nn.Sequential):
+        """Holds a weight that its outputs do not depend on."""
+
+        def __init__(self) -> None:
+            super().__init__(*network())
+            self.unused = nn.Parameter(torch.ones(2))
+            self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return nn.Sequential(*self)(images)
+
+    fit(Aside(), source, QUICK, quiet=True)
+    with pytest.raises(TrainingError, match=r"in epoch 1, .*: unused holds NaN"):
+        fit(Aside(), source, QUICK, penalty=Poison("unused", 1), quiet=True)
 
 
 def test_divergence_stops_training(source: DataSource):

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from convslim.bfloat16 import NarrowInFull
 from convslim.channels.graph import ChannelGraph
 from convslim.errors import PlanError
 from convslim.search.evaluation import Evaluation
@@ -116,7 +117,7 @@ class ViewEvaluator:
             )
         if plan.structure != self._graph.structure:
             plan = make_plan(self._graph, {name: plan.kept[name] for name in plan.removed})
-        with undrawn(self._images.images.device):
+        with undrawn(self._images.images.device), NarrowInFull():
             self._folding.undo_()
             self._shell.put_(plan, {} if self._readers is None else self._readers.weights(plan))
             self._blocks.begin_()

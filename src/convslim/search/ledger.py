@@ -9,11 +9,13 @@ at the same moment, the earlier trial counts and the later one is dropped.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from convslim.search.candidate import Candidate
@@ -133,13 +135,13 @@ class Ledger:
             try:
                 trial.set_user_attr(RESULT, dict(result))
                 self.study.tell(trial, list(fitness))
-            except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            except (UpdateFinishedTrialError, ValueError):
                 if self._state(trial.number) in OPEN_STATES:
                     raise
 
     def drop(self, number: int) -> None:
-        """Give a trial up; its slot is open again unless another trial has it."""
-        with told_of_storage(self.where):
+        """Give a trial up, unless somebody did or finished it; its slot is open again unless another trial has it."""
+        with told_of_storage(self.where), suppress(UpdateFinishedTrialError):  # between the look and the change
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _state(self, number: int) -> TrialState:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from convslim.errors import ArtifactError
@@ -121,6 +121,7 @@ def _sqlite(path: Path, lock_timeout: float) -> RDBStorage:
         connection.execute("pragma journal_mode=wal")
     storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": lock_timeout}})
     event.listen(storage.engine, "connect", _safe_without_waiting)
+    event.listen(storage.engine, "begin", _alone)
     storage.engine.dispose()  # the connection that is open already was made before
     return _closing(storage)
 
@@ -133,4 +134,13 @@ def _closing(storage: RDBStorage) -> RDBStorage:
 
 def _safe_without_waiting(connection: Any, record: object) -> None:
     """Let a killed process lose nothing, and a power cut no more than the last candidates."""
+    connection.isolation_level = None  # the driver begins no transaction of its own
     connection.execute("pragma synchronous=normal")
+
+
+def _alone(connection: Connection) -> None:
+    """Let no other process write between what a transaction reads and what it writes.
+
+    SQLite does not know Optuna's ``SELECT … FOR UPDATE``: two workers would take the same waiting trial.
+    """
+    connection.exec_driver_sql("begin immediate")

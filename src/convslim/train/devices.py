@@ -12,8 +12,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from convslim.train.config import Precision
-
 
 def connect(accelerator: str = "auto") -> Fabric:
     """A Fabric over the processes of this run.
@@ -44,11 +42,6 @@ def _leave() -> None:
 def on_device(model: nn.Module) -> nn.Module:
     """A copy of the model on the device that `fit` would train on."""
     return connect().to_device(copy.deepcopy(model))
-
-
-def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Run convolutions and matrix products in bfloat16 where `precision` says so; weights stay float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def sum_over_processes(fabric: Fabric, values: Tensor) -> Tensor:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+
+from torch import Tensor
 
 
 class DivergenceWatch:
@@ -37,3 +40,16 @@ class DivergenceWatch:
             f"the loss stayed above {self.limit:.2f} ({self.factor:g} times that of guessing) for "
             f"{self.patience} steps and is now {loss:.4g}"
         )
+
+
+def broken(tensors: Mapping[str, Tensor]) -> str | None:
+    """What is wrong with a network's parameters and buffers, or `None`: a loss need not show it.
+
+    >>> import torch
+    >>> broken({"conv.weight": torch.tensor([1.0, torch.nan])})
+    'conv.weight holds NaN'
+    """
+    for name, tensor in tensors.items():
+        if tensor.isnan().any():  # infinite values are at home in the masks of attention
+            return f"{name} holds NaN"
+    return None

@@ -9,9 +9,9 @@ import torch
 from lightning_fabric.utilities.apply_func import move_data_to_device
 from torch import Tensor, nn
 
+from convslim.bfloat16 import autocast
 from convslim.data import ImageSplit
 from convslim.train.config import Precision
-from convslim.train.devices import autocast
 from convslim.train.devices import threads as limited_threads
 from convslim.train.forward import outputs_of
 from convslim.train.progress import progress
@@ -62,7 +62,7 @@ def evaluate(
     rank, world_size = _place(judge.totals)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     batches = split.batches(batch_size, rank=rank, world_size=world_size, limit=limit)
-    cast = autocast(precision, device)
+    cast = autocast(device, enabled=precision == "bf16")
     bar = progress("evaluate", len(batches), quiet=quiet or rank > 0)
     with evaluating(model), limited_threads(threads), torch.inference_mode(), bar as advance, cast:
         for number, (images, targets) in enumerate(batches):

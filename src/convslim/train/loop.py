@@ -27,7 +27,7 @@ from convslim.train.devices import (
     sum_over_processes,
     threads,
 )
-from convslim.train.divergence import DivergenceWatch
+from convslim.train.divergence import DivergenceWatch, broken
 from convslim.train.ema import WeightAverage
 from convslim.train.evaluate import evaluate
 from convslim.train.history import CHECKPOINT, METRICS, EpochMetrics, resume_, save, write_metrics
@@ -175,6 +175,9 @@ def _train_epoch(
             size = len(images)
             totals += torch.tensor([hits or 0, size, loss * size, guided * size], dtype=torch.float64)
             advance(f"loss {totals[2] / totals[1]:.4f}{_note(training)}")
+    failure = broken(training.parameters)
+    if failure:
+        raise _failed(failure, epoch, num_steps - 1, lr, out)
     right, images_seen, summed_loss, summed_guidance = sum_over_processes(fabric, totals).tolist()
     seconds = time.perf_counter() - started
     end = training.observer.end_epoch_(training.module) if training.observer else EpochEnd()

@@ -11,10 +11,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from convslim.bfloat16 import autocast
 from convslim.distill import Guidance
 from convslim.sparsity.penalty import Penalty
 from convslim.train.config import TrainConfig
-from convslim.train.devices import autocast, sum_over_processes
+from convslim.train.devices import sum_over_processes
 from convslim.train.divergence import DivergenceWatch
 from convslim.train.ema import WeightAverage
 from convslim.train.forward import outputs_of
@@ -84,7 +85,7 @@ def train_step(training: Training, images: Tensor, targets: Any, lr: float) -> S
 def _forward(training: Training, images: Tensor, targets: Any) -> tuple[Any, tuple[Any, dict[str, Tensor]] | None]:
     """The network's outputs, and what the teacher says of the same images."""
     name = type(training.module).__name__
-    with autocast(training.config.precision, images.device), _watched(training):
+    with autocast(images.device, enabled=training.config.precision == "bf16"), _watched(training):
         lesson = training.guidance.teach(images) if training.guidance else None
         return outputs_of(training.task, training.model, images, targets, name=name), lesson
 
