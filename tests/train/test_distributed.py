@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.torchrun import torchrun
+from tests.train import two_processes
 
 from convslim.data import open_data
 from convslim.train import Metrics, evaluate, fit
-
-SCRIPT = Path(__file__).with_name("two_processes.py")
-_spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
-assert _spec is not None
-assert _spec.loader is not None
-two_processes = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(two_processes)
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*command, str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-4000:]
+    torchrun(Path(two_processes.__file__), folder)
     return folder
 
 
@@ -39,13 +29,14 @@ def test_all_processes_end_with_the_same_network(out: Path, norm: bool):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_two_processes_train_like_one(out: Path):
+@pytest.mark.parametrize("norm", [False, True])
+def test_two_processes_train_like_one(out: Path, norm: bool):
     source = open_data("digits")
-    alone = fit(two_processes.network(norm=False), source, two_processes.CONFIG, quiet=True)
-    together = load_file(out / "norm-False-rank-0.safetensors")
+    alone = fit(two_processes.network(norm=norm), source, two_processes.CONFIG, quiet=True)
+    together = load_file(out / f"norm-{norm}-rank-0.safetensors")
     for name, value in alone.model.state_dict().items():
         torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-5)
-    facts = json.loads((out / "facts-0.json").read_text())["False"]
+    facts = json.loads((out / "facts-0.json").read_text())[str(norm)]
     assert facts["train_loss"] == pytest.approx(alone.history[-1].train_loss, rel=1e-4)
 
 

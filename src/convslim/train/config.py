@@ -20,8 +20,9 @@ class TrainConfig(BaseModel):
     then what is evaluated and returned. `threads` sets PyTorch's intra-op threads while training runs (on a
     busy machine one can be faster than two: measure). `steps_per_epoch` cuts epochs short, for trials.
     Training counts as diverged when the loss stays above `divergence_factor` times that of guessing, ln(num_classes)
-    for a classifier, for `divergence_patience` steps in a row. `distill` names losses that draw the network to a
-    teacher, which is given to `fit` as `guidance`.
+    for a classifier, for `divergence_patience` steps in a row. `sync_batchnorm` takes BatchNorm statistics of all
+    processes' images, where there are several. `distill` names losses that draw the network to a teacher, which is
+    given to `fit` as `guidance`.
 
     >>> TrainConfig(epochs=3, lr=0.05).schedule
     'cosine'
@@ -49,6 +50,7 @@ class TrainConfig(BaseModel):
     clip_norm: float | None = Field(default=None, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     threads: int | None = Field(default=None, ge=1)
+    sync_batchnorm: bool = True
     steps_per_epoch: int | None = Field(default=None, ge=1)
     evaluate_every: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)

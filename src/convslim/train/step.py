@@ -20,6 +20,7 @@ from convslim.train.divergence import DivergenceWatch
 from convslim.train.ema import WeightAverage
 from convslim.train.forward import outputs_of
 from convslim.train.observer import Observer
+from convslim.train.synchronized import synchronized
 from convslim.train.task import Task
 
 
@@ -61,13 +62,14 @@ def train_step(training: Training, images: Tensor, targets: Any, lr: float) -> S
     if config.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     optimizer.zero_grad()
-    outputs, lesson = _forward(training, images, targets)
-    loss = task.loss(outputs, targets, config)
-    total, guided = loss, 0.0
-    if training.guidance and lesson:
-        guiding = training.guidance.loss(outputs, lesson, targets)
-        total, guided = training.guidance.config.label_weight * loss + guiding, guiding.item()
-    training.fabric.backward(total)
+    with synchronized(enabled=config.sync_batchnorm and training.fabric.world_size > 1):
+        outputs, lesson = _forward(training, images, targets)
+        loss = task.loss(outputs, targets, config)
+        total, guided = loss, 0.0
+        if training.guidance and lesson:
+            guiding = training.guidance.loss(outputs, lesson, targets)
+            total, guided = training.guidance.config.label_weight * loss + guiding, guiding.item()
+        training.fabric.backward(total)
     if training.guidance:
         _average_adapters_(training.guidance, training.fabric)
     if training.penalty:
