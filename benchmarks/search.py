@@ -21,6 +21,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -37,7 +38,7 @@ from convslim.channels.graph import ChannelGraph
 from convslim.criteria.scores import Scores
 from convslim.data import open_data
 from convslim.search.begin import begin
-from convslim.search.evaluation import Evaluation
+from convslim.search.evaluation import Evaluation, Evaluator
 from convslim.search.evaluation_choice import build_evaluator
 from convslim.search.evaluation_images import JudgingImages
 from convslim.search.evaluation_views import ViewEvaluator
@@ -101,6 +102,13 @@ def judged(small: nn.Module, images: JudgingImages) -> int:
     return sum(int((small(batch).argmax(1) == labels).sum()) for batch, labels in images.batches())
 
 
+def by_slices(judge: Evaluator, plan: PruningPlan) -> int:
+    """What a search does."""
+    found = judge(plan).correct
+    assert found is not None, "labels are counted"
+    return found
+
+
 def by_removal(subject: Subject, plan: PruningPlan) -> int:
     """Copy, remove with proof, judge."""
     small = convslim.remove(copy.deepcopy(subject.model), plan, subject.example, graph=subject.graph)
@@ -145,7 +153,7 @@ def measure(name: str, options: argparse.Namespace) -> str:
     judge(plans[0])  # to warm up
     ours, removal, peer = [], [], []
     for number, plan in enumerate(plans):
-        ours.append(seconds(lambda plan: judge(plan).correct, plan))
+        ours.append(seconds(partial(by_slices, judge), plan))
         removal.append(seconds(lambda plan: by_removal(chosen, plan), plan))
         if number < options.peer:
             peer.append(seconds(lambda plan: by_torch_pruning(chosen, plan), plan))

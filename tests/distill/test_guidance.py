@@ -114,3 +114,19 @@ def test_a_network_without_maps_says_what_to_do():
     with pytest.raises(ModelError, match=r"calls no module that returns a feature map.*logits and dkd"):
         guide(flat, digits(0), X, config({"kind": "attention"}))
     assert guide(flat, digits(0), X, config({"kind": "dkd"})).pairs == [[]]
+
+
+@pytest.mark.parametrize("kind", ["logits", "dkd"])
+def test_maps_of_a_detector_are_no_class_scores(kind: str):
+    class Detector(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = digits(0)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            scores = self.features(x)
+            return scores, scores
+
+    guidance = guide(Detector(), Detector(), X, config({"kind": kind}))
+    with pytest.raises(ModelError, match=f"Distillation by {kind} compares class scores, and a detector has none"):
+        run(guidance, Detector(), X)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.data.voc_sample import write_sample
 
-from convslim.errors import ModelError, RecipeError
+from convslim.errors import RecipeError
 from convslim.pipeline import parse_recipe, run
 
 SIDE = 64
@@ -55,11 +55,17 @@ def test_a_smaller_detector_comes_out(sample: Path, tmp_path: Path, method: str)
         assert last.details["epochs"][0]["guidance"] > 0
 
 
-def test_a_search_wants_labels(sample: Path, tmp_path: Path):
-    with pytest.raises(RecipeError, match="candidates are compared by accuracy, and the images of 'sample' have boxes"):
-        run(recipe(sample, {"search": {"budget": {"macs": 0.8}}}), tmp_path / "run", quiet=True)
-
-
-def test_class_scores_are_not_compared(sample: Path, tmp_path: Path):
-    with pytest.raises(ModelError, match="Distillation by logits compares class scores, and a detector has none"):
-        run(recipe(sample, {"train": {**TRAIN, "distill": {"kind": "logits"}}}), tmp_path / "run", quiet=True)
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"train": {**TRAIN, "distill": {"kind": "logits"}}},
+        {"select": {**TRAIN, "budget": {"macs": 0.8}}},
+        {"quantize": {"mode": "qat", "train": {**TRAIN, "distill": {"losses": [{"kind": "hint"}, {"kind": "dkd"}]}}}},
+    ],
+)
+def test_class_scores_are_not_compared(sample: Path, tmp_path: Path, step: dict[str, Any]):
+    """Which is met before the step that trains for hours before it."""
+    (kind,) = step
+    with pytest.raises(RecipeError, match=rf"Step 2 \({kind}\): Distillation by .* and the images have boxes"):
+        run(recipe(sample, {"train": TRAIN}, step), tmp_path / "run", quiet=True)
+    assert not list((tmp_path / "run").glob("steps/01-*"))

@@ -43,7 +43,7 @@ def test_images_are_checked():
     images, labels = torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long)
     with pytest.raises(DataError, match="no image to estimate"):
         JudgingImages([], images, labels)
-    with pytest.raises(DataError, match="labels of shape"):
+    with pytest.raises(DataError, match="targets of shape"):
         JudgingImages([images], images, labels[:3])
     with pytest.raises(DataError, match="batch_size is 0"):
         JudgingImages([images], images, labels, 0)
@@ -53,6 +53,6 @@ def test_a_shuffle_keeps_images_and_labels_together():
     labels = torch.arange(10)
     images = JudgingImages([torch.zeros(1, 1, 1, 1)], labels.reshape(10, 1, 1, 1).float(), labels, 4)
     mixed = images.shuffled(1)
-    assert torch.equal(mixed.images.flatten(), mixed.labels.float())
-    assert not torch.equal(mixed.labels, labels)
+    assert torch.equal(mixed.images.flatten(), mixed.targets.float())
+    assert not torch.equal(mixed.targets, labels)
     assert [len(batch) for _, batch in mixed.batches()] == [4, 4, 2]

@@ -91,6 +91,11 @@ def judged(source: DataSource, model: nn.Module) -> JudgingImages:
     return JudgingImages(calibration, fitted(images), labels, 48)
 
 
+def labels(images: JudgingImages) -> Tensor:
+    assert isinstance(images.targets, Tensor)
+    return images.targets
+
+
 def built(name: str) -> nn.Module:
     """Random weights, with normalizations that are not trivial, in training mode as a user may have left it."""
     torch.manual_seed(0)
@@ -119,7 +124,7 @@ def by_hand(model: nn.Module, plan: PruningPlan, example: Tensor, images: Judgin
         for batch in images.calibration:
             small(batch)
         scores: Tensor = small.eval()(images.images)
-    return int((scores.argmax(1) == images.labels).sum()), scores
+    return int((scores.argmax(1) == labels(images)).sum()), scores
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "resnet20", "mixed", "parameter in a list"])
@@ -147,7 +152,7 @@ def test_slices_give_what_removal_gives(name: str, digits: DataSource):
 def test_scores_are_those_of_the_removed_network(name: str, precision: Any, tolerance: float, digits: DataSource):
     model = built(name)
     images = judged(digits, model)
-    images = JudgingImages(images.calibration, images.images[:48], images.labels[:48], 48)
+    images = JudgingImages(images.calibration, images.images[:48], images.targets[:48], 48)
     example = images.images[:2]
     graph = convslim.trace(model, example)
     judge = build_evaluator(model, graph, example, images, precision=precision)
@@ -155,7 +160,7 @@ def test_scores_are_those_of_the_removed_network(name: str, precision: Any, tole
     assert judge.precision == precision
     plan = some_plan(graph, 3)
     _, expected = by_hand(model, plan, example, images.shuffled(0))
-    error = (judge.scores(plan) - expected).norm() / expected.norm()
+    error = (judge.outputs(plan)[0] - expected).norm() / expected.norm()
     assert float(error) < tolerance
 
 
@@ -192,12 +197,12 @@ def test_later_changes_of_the_network_are_not_seen(digits: DataSource):
     graph = convslim.trace(model, images.images[:1])
     judge = build_evaluator(model, graph, images.images[:1], images, precision="32")
     plan = some_plan(graph, 5)
-    before = judge(plan).correct, judge.scores(plan)
+    before = judge(plan).correct, judge.outputs(plan)[0]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
     assert judge(plan).correct == before[0]
-    assert torch.equal(judge.scores(plan), before[1])
+    assert torch.equal(judge.outputs(plan)[0], before[1])
 
 
 def test_a_hopeless_candidate_is_given_up(digits: DataSource):
@@ -224,7 +229,7 @@ def test_what_does_not_fit_is_refused(digits: DataSource):
     foreign = some_plan(convslim.trace(other, example), 0)
     with pytest.raises(PlanError, match="another network"):
         judge(foreign)
-    strange = JudgingImages(images.calibration, images.images, images.labels + 5, 48)
+    strange = JudgingImages(images.calibration, images.images, labels(images) + 5, 48)
     with pytest.raises(DataError, match="scores 10 classes"):
         build_evaluator(model, graph, example, strange)(some_plan(graph, 0))
     wrong = JudgingImages([torch.zeros(2, 3, 8, 8)], torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.long))
@@ -246,12 +251,12 @@ def test_both_ways_to_run_slices_agree_with_removal(name: str, fused: bool, digi
     assert graph.program is not None
     form = assemble(graph.program, named_tensors(model))
     plan = some_plan(graph, 7)
-    one = JudgingImages(images.calibration, images.images, images.labels, 144)
+    one = JudgingImages(images.calibration, images.images, images.targets, 144)
     views = ViewEvaluator(form, graph, one, fused=fused)
     _, expected = by_hand(model, plan, example, images)
-    torch.testing.assert_close(views.scores(plan), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(views.outputs(plan)[0], expected, rtol=1e-3, atol=1e-4)
     views(some_plan(graph, 8))
-    torch.testing.assert_close(views.scores(plan), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(views.outputs(plan)[0], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_chains_become_one_operation(digits: DataSource):
@@ -288,4 +293,4 @@ def test_a_sum_in_place_is_not_taken_where_others_read_it():
     views = ViewEvaluator(assemble(graph.program, named_tensors(model)), graph, images, fused=True)
     plan = some_plan(graph, 9)
     _, expected = by_hand(model, plan, x, images)
-    torch.testing.assert_close(views.scores(plan), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(views.outputs(plan)[0], expected, rtol=1e-4, atol=1e-5)

@@ -105,7 +105,7 @@ def test_adjustable_form_trades_accuracy_for_cost(tmp_path: Path):
     settings = SearchSettings(population=12, generations=6, seed=0)
     result = search(tmp_path / "a.journal", Landscape(), settings, searched=free, kind="adjustable").work()
     best, cost = result.best, free.cost(free.whole())["macs"]
-    assert best.fitness[0] == pytest.approx(best.accuracy + 0.2 * (1 - best.costs["macs"] / cost))
+    assert best.fitness[0] == pytest.approx(best.measured + 0.2 * (1 - best.costs["macs"] / cost))
     assert best.fitness[0] == max(each.fitness[0] for each in result.candidates if each.complete)
 
 
@@ -117,12 +117,12 @@ def test_pareto_front_and_the_best_within_the_budget(tmp_path: Path):
     assert len(members) > 3
     for one in members:
         assert not any(
-            other.accuracy >= one.accuracy and other.costs["macs"] < one.costs["macs"] for other in result.candidates
+            other.measured >= one.measured and other.costs["macs"] < one.costs["macs"] for other in result.candidates
         )
     assert searched.within(result.counts)
     inside = [each for each in result.candidates if searched.within(searched.counts(each.widths))]
     assert len(inside) < len(result.candidates)
-    assert result.best.accuracy == max(each.accuracy for each in inside)
+    assert result.best.measured == max(each.measured for each in inside)
 
 
 def test_sensitivity_table_forecasts_and_is_judged(tmp_path: Path):
@@ -136,7 +136,7 @@ def test_sensitivity_table_forecasts_and_is_judged(tmp_path: Path):
     assert all(report["kendall"] >= 0.9 for report in result.generations[1:] if report["kendall"] is not None)
     drawn = [each for each in result.candidates if each.forecast is not None and each.complete]
     assert drawn
-    assert all(each.forecast == pytest.approx(each.accuracy, abs=1e-3) for each in drawn)
+    assert all(each.forecast == pytest.approx(each.measured, abs=1e-3) for each in drawn)
     assert all(candidate.generation != TABLE for candidate in result.candidates)
 
 
@@ -198,4 +198,4 @@ def test_results_are_json_values(whole: SearchResult):
     assert data["best"] == whole.best.name
     assert len(data["candidates"]) == 18
     assert {"name", "genome", "costs", "fitness", "generation", "parents"} <= data["candidates"][0].keys()
-    assert np.isclose(whole.best.accuracy, whole.best.fitness[0])
+    assert np.isclose(whole.best.measured, whole.best.fitness[0])

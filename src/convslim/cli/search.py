@@ -42,4 +42,4 @@ def search(
         say("The search is over.")
         return
     best = result.best
-    say(f"The search is over: {result.num_evaluated} candidates, best {best.name} with {100 * best.accuracy:.2f} %.")
+    say(f"The search is over: {result.num_evaluated} candidates, best {best.name} with {100 * best.measured:.2f} %.")

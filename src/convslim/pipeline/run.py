@@ -15,7 +15,7 @@ from torch import nn
 
 from convslim import models
 from convslim.data import DataSource
-from convslim.errors import ConvslimError, RecipeError
+from convslim.errors import ConvslimError
 from convslim.measure.cost import cost
 from convslim.pipeline.class_details import class_fields
 from convslim.pipeline.environment import expand
@@ -26,6 +26,7 @@ from convslim.pipeline.source import open_source
 from convslim.pipeline.state import Context, Outcome, State
 from convslim.pipeline.steps import STEPS
 from convslim.pipeline.steps.evaluate import EvaluateStep, measure
+from convslim.pipeline.steps.guided import check_guidance
 from convslim.pipeline.steps.order import check_order
 from convslim.pipeline.steps.prune import PruneStep, check
 from convslim.pipeline.steps.search import SearchStep, check_search
@@ -224,20 +225,11 @@ def _uncut(before: State, after: State) -> nn.Module | None:
     return before.uncut
 
 
-def _check_task(recipe: Recipe, source: DataSource) -> None:
-    """Meet a step that is for classifiers alone."""
-    for number, step in enumerate(recipe.steps, start=1):
-        if isinstance(step.config, SearchStep) and source.train.task != "classification":
-            raise RecipeError(
-                f"Step {number} ({step.kind}): candidates are compared by accuracy, and the images of '{source.name}' "
-                "have boxes. Cut with prune instead."
-            )
-
-
 def _check(recipe: Recipe, folder: RunFolder, state: State, source: DataSource) -> None:
     """Meet a budget out of reach, or a pattern that matches nothing, before the hours of training before it."""
-    check_order([(step.kind, step.config) for step in recipe.steps])
-    _check_task(recipe, source)
+    steps = [(step.kind, step.config) for step in recipe.steps]
+    check_order(steps)
+    check_guidance(steps, source.train.task)
     for number, step in enumerate(recipe.steps, start=1):
         if isinstance(step.config, PruneStep | SearchStep) and not folder.finished(number, step.kind).exists():
             context = _context(folder, number, step, source, lambda: state.model, True, True)

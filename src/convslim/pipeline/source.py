@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from convslim.data import DataSource, open_data
 from convslim.data.detection import DetectionSplit
@@ -23,11 +24,14 @@ def open_source(recipe: Recipe) -> DataSource:
     source = open_data(expand(recipe.data.spec, "data.spec"), **recipe.data.options)
     if recipe.model.heads is None:
         return source
-    train, test = source.train, source.test
-    if not isinstance(train, DetectionSplit) or not isinstance(test, DetectionSplit):
+    parts = {"train": source.train, "test": source.test, "holdout": source.holdout}
+    given = {name: part for name, part in parts.items() if part is not None}
+    found = {name: part for name, part in given.items() if isinstance(part, DetectionSplit)}
+    if found.keys() != given.keys():
         raise RecipeError(
             f"model.heads is {recipe.model.heads}, which reads a detector's outputs, but the images of "
             f"{recipe.data.spec} have labels, not boxes. Leave model.heads out, or give data with boxes."
         )
     heads = own_heads(recipe.model.heads)
-    return replace(source, train=replace(train, heads=heads), test=replace(test, heads=heads))
+    read: dict[str, Any] = {name: replace(part, heads=heads) for name, part in found.items()}
+    return replace(source, **read)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from convslim.search.evaluation import value_of
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -19,11 +21,12 @@ class Candidate:
         costs: By metric, latency in nanoseconds.
         parents: Names of its parents.
         fitness: What is maximized, one number or several.
-        correct, total: Right ones of the images that were looked at.
+        correct, total: Right ones of the images that were looked at; None where they are neither right nor wrong.
         complete: False if it was given up early; it then never is the best.
         seconds: Time of the evaluation; 0 where it is shared.
         shared_with: Name of the candidate with the same plan whose evaluation this is.
         forecast: Fitness that the sensitivity table forecast.
+        value: What the task measures where no right ones are counted, 0…1.
     """
 
     generation: int
@@ -34,12 +37,13 @@ class Candidate:
     costs: Mapping[str, int]
     parents: tuple[str, ...]
     fitness: tuple[float, ...]
-    correct: int
+    correct: int | None
     total: int
     complete: bool
     seconds: float
     shared_with: str | None = None
     forecast: float | None = None
+    value: float | None = None
 
     @property
     def name(self) -> str:
@@ -47,9 +51,9 @@ class Candidate:
         return candidate_name(self.generation, self.slot)
 
     @property
-    def accuracy(self) -> float:
-        """Share of the images looked at that are right."""
-        return self.correct / self.total
+    def measured(self) -> float:
+        """Share of the images looked at that are right, or `value` where they are neither right nor wrong."""
+        return value_of(self.correct, self.total, self.value)
 
     def to_data(self) -> dict[str, Any]:
         """The candidate as JSON values, for the record."""
@@ -63,6 +67,7 @@ class Candidate:
             "fitness": list(self.fitness),
             "correct": self.correct,
             "total": self.total,
+            **({} if self.value is None else {"value": self.value}),
             "complete": self.complete,
             "seconds": round(self.seconds, 4),
             "shared_with": self.shared_with,

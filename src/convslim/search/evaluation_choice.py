@@ -23,7 +23,7 @@ from convslim.surgery.form import planned_form
 from convslim.surgery.plan import PruningPlan, make_plan
 
 TOLERANCES: dict[Precision, float] = {"32": 1e-3, "bf16": 0.1}
-"""Largest ‖s' - s‖/‖s‖ for class scores s of a trial candidate, float32 after removal, and s' as judged."""
+"""Largest ‖s' - s‖/‖s‖ for an output s of a trial candidate, float32 after removal, and s' as judged."""
 
 
 def build_evaluator(
@@ -40,7 +40,7 @@ def build_evaluator(
 ) -> ViewEvaluator | RemovalEvaluator:
     """Judge candidates on slices of the network's weights if that gives what removal gives, by removal otherwise.
 
-    A trial candidate, a third of every group, is judged in both ways first; its scores have to agree to
+    A trial candidate, a third of every group, is judged in both ways first; its outputs have to agree to
     :data:`TOLERANCES`. The network is left as it is.
 
     Args:
@@ -57,8 +57,8 @@ def build_evaluator(
             :mod:`convslim.search.evaluation_prefix`.
 
     Raises:
-        ModelError: If the network does not give class scores for the images, or nothing of it can be removed.
-        DataError: If a label is no class of the network.
+        ModelError: If the network does not give what the images are measured by, or nothing of it can be removed.
+        DataError: If a target does not fit the network's outputs.
 
     Example:
         >>> import convslim
@@ -76,9 +76,10 @@ def build_evaluator(
             "graph.explain(name) says what pins a layer's channels."
         )
     trial, images = make_plan(graph, kept), images.shuffled(seed)
-    few = JudgingImages(images.calibration[:1], *images.batches()[0], images.batch_size)
+    first, targets = images.batches()[0]
+    few = replace(images, calibration=images.calibration[:1], images=first, targets=targets)
     readers = Readers(model, images.calibration) if refit else None
-    expected = RemovalEvaluator(model, graph, example_input, few, readers=readers).scores(trial)
+    expected = RemovalEvaluator(model, graph, example_input, few, readers=readers).outputs(trial)
     found, reason = _ways(model, graph, example_input, trial, images.images.device), ""
     ways = [replace(way, readers=readers, keep=keep) for way in found]
     for kind in _precisions(precision, images.images.device):
@@ -157,15 +158,17 @@ def _precisions(wanted: Literal["auto", "32", "bf16"], device: torch.device) -> 
 
 
 def _failure(
-    way: _Way, graph: ChannelGraph, few: JudgingImages, trial: PruningPlan, expected: Tensor, precision: Precision
+    way: _Way, graph: ChannelGraph, few: JudgingImages, trial: PruningPlan, expected: list[Tensor], precision: Precision
 ) -> str:
     """Why a way does not give what removal gives; empty if it does."""
     name = f"On slices of the weights, {precision}, {way.name}:"
     try:
-        found = way.evaluator(graph, few, precision, 0.01, "").scores(trial)
+        found = way.evaluator(graph, few, precision, 0.01, "").outputs(trial)
     except (ConvslimError, RuntimeError) as failure:
         return f"{name} {failure}"
-    error = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
+    pairs = zip(found, expected, strict=True)
+    errors = [(ours - wanted).norm() / wanted.norm().clamp_min(1e-30) for ours, wanted in pairs]
+    error = float(torch.stack(errors).max())  # which a NaN of any of them becomes
     if not error <= TOLERANCES[precision]:
-        return f"{name} the scores of a trial candidate differ by {error:.2g} of their norm."
+        return f"{name} the outputs of a trial candidate differ by {error:.2g} of their norm."
     return ""

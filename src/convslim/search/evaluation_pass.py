@@ -1,21 +1,22 @@
-"""What judging a candidate does with its network: estimate statistics, count."""
+"""What judging a candidate does with its network: estimate statistics, measure."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_flatten
 
-from convslim.errors import DataError, ModelError
+from convslim.errors import ModelError
 from convslim.search.evaluation import Evaluation
-from convslim.search.evaluation_bound import is_hopeless
 from convslim.search.evaluation_images import JudgingImages
 
-Run = Callable[[Tensor], Tensor]
+Run = Callable[[Tensor], Any]
 
 
 @contextmanager
@@ -27,28 +28,21 @@ def undrawn(device: torch.device) -> Iterator[None]:
         yield
 
 
-def run(network: nn.Module, images: Tensor, how: Run | None = None) -> Tensor:
-    """Class scores, (N, num_classes), by the network itself or by what runs it.
+def run(network: nn.Module, images: Tensor, how: Run | None = None) -> Any:
+    """What a network gives for images, by the network itself or by what runs it.
 
     Raises:
-        ModelError: If the network fails on the images, or gives something else.
+        ModelError: If the network fails on the images.
     """
     try:
         # Not called as a module: that would print the generated code of a graph that fails.
         whole = network.forward if isinstance(network, torch.fx.GraphModule) else network
-        scores = (how or whole)(images)
+        return (how or whole)(images)
     except Exception as error:  # the network's own code can raise anything
         raise ModelError(
             f"{type(network).__name__} failed on a batch of shape {tuple(images.shape)}: "
             f"{type(error).__name__}: {error}. Check that the network fits the images."
         ) from error
-    if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != len(images):
-        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ModelError(
-            f"The network returned {found} for a batch of shape {tuple(images.shape)}; candidates are judged by "
-            f"class scores, a tensor of shape ({len(images)}, num_classes)."
-        )
-    return scores
 
 
 def statistics_of(network: nn.Module) -> list[_BatchNorm]:
@@ -74,35 +68,39 @@ def estimate_(norms: Sequence[_BatchNorm], run: Run, batches: Sequence[Tensor]) 
         norm.training = False
 
 
-def count(run: Run, images: JudgingImages, *, hopeless_below: float | None, error: float, started: float) -> Evaluation:
-    """Count what is right, until all images were seen or there is no hope.
+def measured(
+    run: Run, images: JudgingImages, *, hopeless_below: float | None, error: float, started: float
+) -> Evaluation:
+    """Measure a candidate, until all images were seen or there is no hope.
 
     Args:
-        run: Gives class scores.
+        run: Gives the candidate's outputs.
         images: Only those that count are looked at.
-        hopeless_below, error: See :func:`~convslim.search.evaluation_bound.is_hopeless`.
+        hopeless_below, error: See :meth:`~convslim.search.evaluation_measure.Tally.is_hopeless`.
         started: `time.perf_counter()` when the evaluation began.
 
     Raises:
-        DataError: If a label is no class of the network.
+        ModelError: If the outputs are not those of the images' task.
+        DataError: If a target does not fit them.
     """
-    correct, seen, total, looks = 0, 0, len(images.images), images.num_batches
-    for batch, labels in images.batches():
-        scores = run(batch)
-        _check(labels, scores)
-        correct += int((scores.argmax(1) == labels).sum())
-        seen += len(labels)
-        if hopeless_below is not None and is_hopeless(
-            correct, seen, total, below=hopeless_below, looks=looks, error=error
-        ):
-            return Evaluation(correct, seen, seen == total, time.perf_counter() - started)
-    return Evaluation(correct, seen, True, time.perf_counter() - started)
+    tally, seen, total, looks = images.measure.tally(), 0, len(images.images), images.num_batches
+    for batch, targets in images.batches():
+        tally.add_(images.measure.checked(run(batch), batch, targets), targets)
+        seen += len(batch)
+        if hopeless_below is not None and tally.is_hopeless(hopeless_below, total=total, looks=looks, error=error):
+            break
+    return tally.evaluation(complete=seen == total, seconds=time.perf_counter() - started)
 
 
-def _check(labels: Tensor, scores: Tensor) -> None:
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= scores.shape[1]:
-        raise DataError(
-            f"Labels run from {low} to {high}, but the network scores {scores.shape[1]} classes. "
-            "Correct the labels, or give the network that belongs to them."
-        )
+def first_outputs(run: Run, images: JudgingImages) -> list[Tensor]:
+    """The tensors of numbers that a candidate gives for the first batch of images that count, float32.
+
+    Raises:
+        ModelError: If they are not those of the images' task.
+        DataError: If a target does not fit them.
+    """
+    batch, targets = images.batches()[0]
+    outputs = run(batch)
+    images.measure.checked(outputs, batch, targets)
+    leaves = [leaf for leaf in tree_flatten(outputs)[0] if isinstance(leaf, Tensor)]
+    return [leaf.float() for leaf in leaves if leaf.is_floating_point()]

@@ -113,8 +113,8 @@ class Prefixes:
         self._judging, self._batch = True, 0
         self._forget_()
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Class scores; batches have to come in the same order for every candidate."""
+    def __call__(self, images: Tensor) -> Any:
+        """What the network gives; batches have to come in the same order for every candidate."""
         number, self._batch = self._batch, self._batch + 1
         start = self._from
         if self._judging:
@@ -126,7 +126,7 @@ class Prefixes:
         self.saved = (self.saved[0] + first, self.saved[1] + len(self._nodes))
         return self._run(images, first, known, start, number)
 
-    def _run(self, images: Tensor, first: int, known: dict[fx.Node, Any], start: int, number: int) -> Tensor:
+    def _run(self, images: Tensor, first: int, known: dict[fx.Node, Any], start: int, number: int) -> Any:
         behind = {cut.place: kept for cut, kept in list(zip(self._cuts, self._now, strict=True))[start + 1 :]}
         machine = fx.Interpreter(self._network)
         machine.env, machine.args_iter = known, iter((images,))
@@ -140,8 +140,7 @@ class Prefixes:
                 behind[place].judged[number] = known[node]
             elif place in behind:
                 behind[place].estimated.append(known[node])
-        scores: Tensor = known[self._nodes[-1]]
-        return scores
+        return known[self._nodes[-1]]
 
     def _key(self, number: int, plan: PruningPlan) -> Key:
         """What two candidates have in common whose activations at a cut are the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.search.evaluation import Evaluation
 from convslim.search.evaluation_images import JudgingImages
-from convslim.search.evaluation_pass import count, estimate_, run, statistics_of, undrawn
+from convslim.search.evaluation_pass import estimate_, first_outputs, measured, run, statistics_of, undrawn
 from convslim.search.evaluation_refit import Readers
 from convslim.search.evaluation_views import Precision
 from convslim.surgery.plan import PruningPlan
@@ -19,7 +20,7 @@ from convslim.surgery.remove import remove
 
 
 class RemovalEvaluator:
-    """Judges candidates by `remove`, fresh BatchNorm statistics and a count, all in float32.
+    """Judges candidates by `remove`, fresh BatchNorm statistics and what the images are measured by, all in float32.
 
     Attributes:
         precision: ``"32"``.
@@ -59,23 +60,22 @@ class RemovalEvaluator:
         Raises:
             PlanError: If the plan was made for another network.
             VerificationError: If the smaller network is not the masked original.
-            ModelError: If the network fails on the images.
-            DataError: If a label is no class of the network.
+            ModelError: If the network fails on the images, or gives what their task has no use for.
+            DataError: If a target does not fit the network's outputs.
         """
         started = time.perf_counter()
         small = self._calibrated(plan)
 
-        def scores(images: Tensor) -> Tensor:
-            return run(small, images)
-
         with undrawn(self._images.images.device):
-            return count(scores, self._images, hopeless_below=hopeless_below, error=self._error, started=started)
+            return measured(
+                partial(run, small), self._images, hopeless_below=hopeless_below, error=self._error, started=started
+            )
 
-    def scores(self, plan: PruningPlan) -> Tensor:
-        """A candidate's class scores of the first batch of images, (N, num_classes), float32."""
+    def outputs(self, plan: PruningPlan) -> list[Tensor]:
+        """The tensors that a candidate gives for the first batch of images, float32."""
         small = self._calibrated(plan)
         with undrawn(self._images.images.device):
-            return run(small, self._images.batches()[0][0]).float()
+            return first_outputs(partial(run, small), self._images)
 
     def _calibrated(self, plan: PruningPlan) -> nn.Module:
         small = remove(self._model, plan, self._example_input, graph=self._graph).eval()
@@ -83,5 +83,5 @@ class RemovalEvaluator:
             tensors = named_tensors(small)
             for name, tensor in ({} if self._readers is None else self._readers.weights(plan)).items():
                 tensors[name].copy_(tensor)
-            estimate_(statistics_of(small), lambda images: run(small, images), self._images.calibration)
+            estimate_(statistics_of(small), partial(run, small), self._images.calibration)
         return small

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from convslim.search.evaluation import Evaluation
 from convslim.search.evaluation_blocks import Blocks
 from convslim.search.evaluation_fold import Folding, pairs_to_fold
 from convslim.search.evaluation_images import JudgingImages
-from convslim.search.evaluation_pass import count, estimate_, run, statistics_of, undrawn
+from convslim.search.evaluation_pass import estimate_, first_outputs, measured, run, statistics_of, undrawn
 from convslim.search.evaluation_prefix import Prefixes, cuts_of
 from convslim.search.evaluation_refit import Readers
 from convslim.search.evaluation_shell import Shell
@@ -32,7 +32,7 @@ class ViewEvaluator:
     """Judges candidates without making them: their tensors are slices, put into one copy of the network.
 
     BatchNorm statistics are the plain average over the calibration batches, each of which is normalized by its own
-    statistics; then the BatchNorms are folded into their convolutions, and the images are counted. That is what
+    statistics; then the BatchNorms are folded into their convolutions, and the images are judged. That is what
     `remove`, `recalibrate` and `evaluate` give one after the other.
 
     Attributes:
@@ -95,17 +95,17 @@ class ViewEvaluator:
 
         Raises:
             PlanError: If the plan was made for another network.
-            ModelError: If the network fails on the images.
-            DataError: If a label is no class of the network.
+            ModelError: If the network fails on the images, or gives what their task has no use for.
+            DataError: If a target does not fit the network's outputs.
         """
         started = time.perf_counter()
         with self._candidate(plan):
-            return count(self._run, self._images, hopeless_below=hopeless_below, error=self._error, started=started)
+            return measured(self._run, self._images, hopeless_below=hopeless_below, error=self._error, started=started)
 
-    def scores(self, plan: PruningPlan) -> Tensor:
-        """A candidate's class scores of the first batch of images, (N, num_classes), float32."""
+    def outputs(self, plan: PruningPlan) -> list[Tensor]:
+        """The tensors that a candidate gives for the first batch of images, float32."""
         with self._candidate(plan):
-            return self._run(self._images.batches()[0][0]).float()
+            return first_outputs(self._run, self._images)
 
     @contextmanager
     def _candidate(self, plan: PruningPlan) -> Iterator[None]:
@@ -141,5 +141,5 @@ class ViewEvaluator:
         if self._prefixes is not None:
             self._prefixes.put_back_()
 
-    def _run(self, images: Tensor) -> Tensor:
+    def _run(self, images: Tensor) -> Any:
         return run(self._shell.network, images, self._prefixes)

@@ -176,4 +176,5 @@ def _candidate(trial: FrozenTrial) -> Candidate:
         seconds=result["seconds"],
         shared_with=result["shared_with"],
         forecast=place["forecast"],
+        value=result.get("value"),
     )

@@ -149,15 +149,14 @@ class Search:
             below = self._hopeless_below(book, generation, costs)
             found = self.evaluator(self.space.plan(counts), hopeless_below=below)
         else:
-            found = Evaluation(same.correct, same.total, same.complete, 0.0)
-        fitness = self.objective.values(found.accuracy, costs)
+            found = Evaluation(same.correct, same.total, same.complete, 0.0, same.value)
+        fitness = self.objective.values(found.measured, costs)
         result = {
             "widths": list(self.space.widths(counts)),
             "key": key,
             "costs": costs,
             "fitness": list(fitness),
-            "correct": found.correct,
-            "total": found.total,
+            **found.outcome(),
             "complete": found.complete,
             "seconds": found.seconds,
             "shared_with": None if same is None else candidate_name(same.generation, same.slot),
@@ -165,7 +164,7 @@ class Search:
         return result, fitness
 
     def _hopeless_below(self, book: Book, generation: int, costs: dict[str, int]) -> float | None:
-        """The accuracy of the median survivor; whoever stays below has hardly a chance to be a parent."""
+        """What the median survivor measures; whoever stays below has hardly a chance to be a parent."""
         if generation <= 0 or not self.settings.give_up or not self.objective.single:
             return None
         if generation not in self._medians:

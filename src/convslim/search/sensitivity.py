@@ -83,11 +83,11 @@ def sensitivity(space: Space, measured: Sequence[Candidate]) -> Sensitivity:
     whole = measured[0]
     widths, losses = [], []
     for gene, full in enumerate(whole.widths):
-        rows = {row.widths[gene]: row.accuracy for row in measured if row.widths[gene] != full}
+        rows = {row.widths[gene]: row.measured for row in measured if row.widths[gene] != full}
         known = np.array([*sorted(rows), full], np.int64)
         widths.append(known)
-        losses.append(np.array([whole.accuracy - rows.get(int(width), whole.accuracy) for width in known]))
-    return Sensitivity(space, whole.accuracy, tuple(widths), tuple(losses))
+        losses.append(np.array([whole.measured - rows.get(int(width), whole.measured) for width in known]))
+    return Sensitivity(space, whole.measured, tuple(widths), tuple(losses))
 
 
 def rank_correlation(candidates: Sequence[Candidate]) -> dict[str, float | None]:

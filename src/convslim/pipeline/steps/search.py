@@ -32,6 +32,7 @@ BEST = "best-plan.json"
 class SearchStep(StepConfig):
     """What is searched, how, and on which images; see `SearchSettings`, `Objective` and `search_space`.
 
+    Candidates are compared by what step `evaluate` measures: accuracy, or mean average precision of boxes.
     `num_images` held-out training images count, BatchNorm statistics are taken of `num_batches` batches of other ones.
     `storage` is a file or URL that other workers can share; without, a SQLite file in the step's folder.
     """
@@ -168,7 +169,7 @@ def watched(space: Space, best: Path | None, *, quiet: bool) -> Iterator[Watch]:
             if best is not None and found is not None and found.key != kept:
                 kept = found.key
                 space.plan(space.counts(found.widths)).save(best)
-            note = "" if found is None else f"generation {standing.generation}, best {100 * found.accuracy:.2f} %"
+            note = "" if found is None else f"generation {standing.generation}, best {100 * found.measured:.2f} %"
             for _ in range(standing.finished - steps):
                 advance(note)
             steps = standing.finished
@@ -181,7 +182,7 @@ def check_search(config: SearchStep, state: State, context: Context) -> None:
 
     Raises:
         BudgetError: the budget cannot be reached.
-        DataError: the data has no labels, or too few images.
+        DataError: there are too few images, or no object in them.
         PlanError: a `keep` pattern matches nothing, or nothing can be cut.
     """
     from convslim.pipeline.steps.search_setup import checked_space, images

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convslim.data import DataSource, ImageSplit
 from convslim.errors import DataError
+from convslim.pipeline.steps.search_measure import measure_of
 from convslim.search.evaluation_images import JudgingImages
 
 
@@ -33,13 +35,8 @@ def judging_images(source: DataSource, *, num_images: int, num_batches: int, bat
     random, which the network may have been trained on. Statistics are taken of training images that do not count.
 
     Raises:
-        DataError: The data has no labels, or no training images are left for the statistics.
+        DataError: No training images are left for the statistics, or images with boxes hold no object that counts.
     """
-    if source.train.task != "classification":
-        raise DataError(
-            f"Step search counts right classes, and {source.name} is data for {source.train.task}. "
-            "Use prune or select there."
-        )
     generator = torch.Generator().manual_seed(seed)
     if source.holdout is not None:
         rest, counted = source.train, source.holdout
@@ -52,14 +49,16 @@ def judging_images(source: DataSource, *, num_images: int, num_batches: int, bat
             f"All {len(source.train)} training images of {source.name} count (num_images: {num_images}), so none is "
             "left for BatchNorm statistics. Lower num_images."
         )
-    images, labels = _held(chosen, batch_size)
+    measure = measure_of(chosen)
+    images, targets = _held(chosen, batch_size)
     size = min(batch_size, len(rest))
     passed = rest.batches(size, seed=seed, limit=num_batches * size, drop_last=True)
     calibration = [batch for batch, _ in islice(passed, num_batches)]
-    return Judging(JudgingImages(calibration, images, labels, batch_size), source.holdout is not None)
+    return Judging(JudgingImages(calibration, images, targets, batch_size, measure), source.holdout is not None)
 
 
-def _held(split: ImageSplit, batch_size: int) -> tuple[Tensor, Tensor]:
-    """All images of a split, in memory."""
-    images, labels = zip(*split.batches(batch_size), strict=True)
-    return torch.cat(images), torch.cat(labels)
+def _held(split: ImageSplit, batch_size: int) -> tuple[Tensor, Tensor | list[Any]]:
+    """All images of a split with their targets, in memory."""
+    images, targets = zip(*split.batches(batch_size), strict=True)
+    labeled = isinstance(targets[0], Tensor)
+    return torch.cat(images), torch.cat(targets) if labeled else [each for batch in targets for each in batch]

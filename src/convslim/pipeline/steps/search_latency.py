@@ -153,9 +153,9 @@ class _Correction:
 
     def _fitness(self, space: Space, candidate: Candidate, counts: Ints) -> float:
         judged, costs = self.search.evaluator(space.plan(counts)), space.cost(counts)
-        fitness = self.search.objective.values(judged.accuracy, costs)[0]
-        widths, right = list(space.widths(counts)), {"correct": judged.correct, "total": judged.total}
-        self.evaluated.append({"of": candidate.name, "widths": widths, "costs": costs, "fitness": fitness, **right})
+        fitness = self.search.objective.values(judged.measured, costs)[0]
+        told = {"of": candidate.name, "widths": list(space.widths(counts)), "costs": costs, "fitness": fitness}
+        self.evaluated.append({**told, **judged.outcome()})
         return fitness
 
     def _within(self, space: Space) -> Ints:

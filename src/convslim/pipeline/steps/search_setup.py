@@ -57,7 +57,7 @@ def images(config: SearchStep, context: Context) -> Judging:
     """What candidates are shown.
 
     Raises:
-        DataError: the data has no labels, or too few images.
+        DataError: there are too few images, or no object in them.
     """
     return judging_images(
         context.source,
@@ -74,7 +74,7 @@ def set_up(config: SearchStep, state: State, context: Context) -> Made:
     Raises:
         ArtifactError: the storage cannot be used, or has lost the candidates that there were.
         BudgetError: the budget cannot be reached.
-        DataError: the data has no labels, or too few images.
+        DataError: there are too few images, or no object in them.
     """
     graph = _traced(config, state, context)
     judging = images(config, context)
