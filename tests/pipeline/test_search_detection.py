@@ -18,10 +18,12 @@ from tests.data.voc_sample import write_sample
 from tests.pipeline.test_detection import HEAD, PLAIN, SHORT, SIDE, TRAIN
 from tests.pipeline.test_search_latency import Paper
 from tests.search.test_evaluation_choice import some_plan
+from tests.search.test_evaluation_prefix import children
 from tests.test_cli import call
 
 import convslim
 import convslim.pipeline.timer as timer_module
+from convslim.channels.graph import ChannelGraph
 from convslim.data import open_data
 from convslim.data.detection import DetectionSplit
 from convslim.detection.own_heads import OwnHeads
@@ -29,6 +31,7 @@ from convslim.errors import DataError
 from convslim.pipeline import Recipe, load_recipe, parse_recipe, run
 from convslim.pipeline.run import before_step
 from convslim.pipeline.source import open_source
+from convslim.pipeline.state import Context, State
 from convslim.pipeline.steps.search_images import Judging, judging_images
 from convslim.pipeline.steps.search_measure import TaskMeasure, measure_of
 from convslim.report import RunRecord
@@ -95,16 +98,23 @@ def judging(recipe: Recipe) -> Judging:
     return judging_images(open_source(recipe), num_images=5, num_batches=2, batch_size=5, seed=0)
 
 
-def test_a_value_is_that_of_the_removed_network(whole: tuple[RunRecord, Path], recipe: Recipe):
-    """Slices, and removal; beside `remove`, `recalibrate` and `evaluate` on the same images."""
+@pytest.fixture(scope="module")
+def sliced(whole: tuple[RunRecord, Path], recipe: Recipe) -> tuple[State, Context, ChannelGraph, ViewEvaluator]:
+    """What the step judges by, in float32."""
     state, context = before_step(recipe, whole[1], 3, quiet=True)
+    graph = convslim.trace(state.model, context.example_input)
+    judge = build_evaluator(state.model, graph, context.example_input, judging(recipe).images, precision="32")
+    assert isinstance(judge, ViewEvaluator)
+    return state, context, graph, judge
+
+
+def test_a_value_is_that_of_the_removed_network(
+    sliced: tuple[State, Context, ChannelGraph, ViewEvaluator], recipe: Recipe
+):
+    """Slices, and removal; beside `remove`, `recalibrate` and `evaluate` on the same images."""
+    state, context, graph, judge = sliced
     source, example = context.source, context.example_input
-    graph = convslim.trace(state.model, example)
-    shown = judging(recipe).images
-    sliced = build_evaluator(state.model, graph, example, shown, precision="32")
-    assert isinstance(sliced, ViewEvaluator)
-    assert sliced._prefixes is not None  # kept activations go through maps of three sizes
-    removed = RemovalEvaluator(state.model, graph, example, shown)
+    removed = RemovalEvaluator(state.model, graph, example, judging(recipe).images)
     assert source.holdout is not None
     values = []
     for seed in range(1, 5):
@@ -113,9 +123,24 @@ def test_a_value_is_that_of_the_removed_network(whole: tuple[RunRecord, Path], r
         expected = evaluate(small, source.holdout, batch_size=5)
         values.append(expected.value)
         assert removed(plan).value == pytest.approx(expected.value, abs=1e-6)
-        assert sliced(plan).value == pytest.approx(expected.value, abs=1e-6)
-        assert sliced(plan, hopeless_below=1.0).complete
+        assert judge(plan).value == pytest.approx(expected.value, abs=1e-6)
+        assert judge(plan, hopeless_below=1.0).complete
     assert len(set(values)) == 4
+
+
+def test_kept_activations_change_no_map(
+    sliced: tuple[State, Context, ChannelGraph, ViewEvaluator], monkeypatch: pytest.MonkeyPatch
+):
+    _, _, graph, judge = sliced
+    plans = list(children(graph, 6))
+    kept = [(judge(plan).value, judge.outputs(plan)) for plan in plans]
+    assert judge._prefixes is not None
+    assert judge._prefixes.saved[0] > 0
+    monkeypatch.setattr(judge, "_prefixes", None)
+    for plan, (value, maps) in zip(plans, kept, strict=True):
+        assert judge(plan).value == value
+        assert len(maps) == 3
+        assert all(torch.equal(one, other) for one, other in zip(judge.outputs(plan), maps, strict=True))
 
 
 def test_images_that_count_are_whole_and_of_the_training_set(recipe: Recipe):
