@@ -117,7 +117,7 @@ class ViewEvaluator:
             )
         if plan.structure != self._graph.structure:
             plan = make_plan(self._graph, {name: plan.kept[name] for name in plan.removed})
-        with undrawn(self._images.images.device), NarrowInFull():
+        with undrawn(self._images.images.device):
             self._folding.undo_()
             self._shell.put_(plan, {} if self._readers is None else self._readers.weights(plan))
             self._blocks.begin_()
@@ -142,4 +142,5 @@ class ViewEvaluator:
             self._prefixes.put_back_()
 
     def _run(self, images: Tensor) -> Any:
-        return run(self._shell.network, images, self._prefixes)
+        with NarrowInFull():  # which slows down what is not the network's, such as the choice of boxes
+            return run(self._shell.network, images, self._prefixes)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel
 
 from convslim.data.source import TaskName
-from convslim.distill import LossConfig
 from convslim.distill.guidance import OF_MAPS
 from convslim.errors import RecipeError
 from convslim.pipeline.steps.quantize import QuantizeStep
@@ -27,21 +26,19 @@ def check_guidance(steps: Sequence[tuple[str, BaseModel]], task: TaskName) -> No
     if task == "classification":
         return
     for number, (kind, config) in enumerate(steps, start=1):
-        for loss in [loss.kind for training in _trainings(config) for loss in _losses(training)]:
+        for key, loss in _losses(config):
             if loss not in OF_MAPS:
                 raise RecipeError(
                     f"Step {number} ({kind}): Distillation by {loss} compares class scores, and the images have boxes. "
                     f"Write one of {', '.join(sorted(OF_MAPS))}, such as distill: {{kind: attention}}; on the command "
-                    f"line --set 'steps.{kind}.distill={{kind: attention}}'."
+                    f"line --set 'steps.{kind}.{key}={{kind: attention}}'."
                 )
 
 
-def _trainings(config: BaseModel) -> Iterator[TrainConfig]:
-    if isinstance(config, TrainConfig):
-        yield config
-    elif isinstance(config, QuantizeStep) and config.train is not None:
-        yield config.train
-
-
-def _losses(config: TrainConfig) -> Sequence[LossConfig]:
-    return () if config.distill is None else config.distill.losses
+def _losses(config: BaseModel) -> Iterator[tuple[str, str]]:
+    """Kinds of the losses that guide a step, each with the key of the step that has it."""
+    key, training = "distill", config
+    if isinstance(config, QuantizeStep):
+        key, training = "train.distill", config.train or config
+    if isinstance(training, TrainConfig) and training.distill is not None:
+        yield from ((key, loss.kind) for loss in training.distill.losses)
