@@ -291,7 +291,15 @@ def test_a_killed_search_ends_with_the_same_candidates(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("changes", [{"refit": True}, {"objective": "pareto"}, {"forecasts": 2, "table_widths": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"refit": True},
+        {"objective": "pareto"},
+        {"forecasts": 2, "table_widths": 1},
+        *({"criterion": name} for name in ("taylor", "activeness", "reconstruction")),
+    ],
+)
 def test_other_searches_run(own: tuple[Path, RunRecord, Path], tmp_path: Path, changes: dict[str, Any]):
     sets = [f"steps.search.{key}={value}" for key, value in {**changes, "generations": 2}.items()]
     record = run(load_recipe(own[0], ["steps.train.epochs=1", *sets]), tmp_path / "run", quiet=True)

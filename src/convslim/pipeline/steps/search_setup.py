@@ -30,6 +30,7 @@ from convslim.search.objective import Objective
 from convslim.search.run import Search
 from convslim.search.space import Space, search_space
 from convslim.sparsity import relations_in
+from convslim.train.tasks import loss_of
 
 STORAGE = "search.db"
 """File of the storage in the step's folder, where the configuration names no other."""
@@ -142,10 +143,10 @@ def _traced(config: SearchStep, state: State, context: Context) -> ChannelGraph:
 
 def _scores(config: SearchStep, graph: ChannelGraph, model: nn.Module, context: Context) -> Scores:
     """Scores of the criterion; those that look at images take training images."""
-    batches = context.source.train.batches(
-        config.batch_size, seed=config.seed, limit=config.num_batches * config.batch_size
-    )
-    return score(graph, model, config.criterion, options=config.options or None, batches=batches, seed=config.seed)
+    train = context.source.train
+    batches = train.batches(config.batch_size, seed=config.seed, limit=config.num_batches * config.batch_size)
+    how: Any = {"options": config.options or None, "seed": config.seed}
+    return score(graph, model, config.criterion, batches=batches, loss=loss_of(train), **how)
 
 
 def _timer(config: SearchStep, context: Context) -> Timer:
