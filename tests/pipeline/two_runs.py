@@ -1,29 +1,24 @@
-"""Run by torchrun in `test_two_processes.py`, and imported there: two recipes, carried out in a folder."""
+"""Run by torchrun in `test_two_processes.py`, and imported there: recipes, carried out in a folder."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from torch import nn
 
 from convslim.pipeline import parse_recipe, run
 
-TRAIN = {"epochs": 2, "batch_size": 64, "steps_per_epoch": 8, "threads": 1}
-STEPS: dict[str, list[Any]] = {
-    "trained": [
-        {"train": {**TRAIN, "lr": 0.1, "augment": True}},
-        {"prune": {"criterion": "l1", "budget": {"macs": 0.5}, "round_to": 1}},
-        {"finetune": {**TRAIN, "lr": 0.05}},
-    ],
-    "given": [
-        {"prune": {"criterion": "taylor", "budget": {"macs": 0.5}, "round_to": 1}},
-        {"finetune": {**TRAIN, "lr": 0.05}},
-        {"export": {"latency": None}},
-    ],
-}
-"""`trained`: a network without BatchNorm is trained, then cut; `given`: one with BatchNorm is cut as it is."""
+TRAIN: Final = {"epochs": 2, "batch_size": 64, "steps_per_epoch": 8, "threads": 1}
+CUT: Final = {"budget": {"macs": 0.5}, "round_to": 1}
+
+
+class Steps(NamedTuple):
+    """A network and what happens to it."""
+
+    network: str
+    steps: list[Any]
 
 
 def network() -> nn.Module:
@@ -33,11 +28,41 @@ def network() -> nn.Module:
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), *head)
 
 
+RECIPES: Final = {
+    "plain": Steps(
+        f"{Path(__file__).resolve()}:network",
+        [
+            {"train": {**TRAIN, "lr": 0.1, "augment": True}},
+            {"prune": {**CUT, "criterion": "l1"}},
+            {"finetune": {**TRAIN, "lr": 0.05}},
+        ],
+    ),
+    "normalized": Steps(
+        "digits_cnn",
+        [
+            {"train": {**TRAIN, "lr": 0.01, "augment": True}},
+            {"sparsify": {**TRAIN, "lr": 0.01, "strength": 0.1}},
+            {"prune": {**CUT, "criterion": "l1"}},
+            {"recalibrate": {"num_batches": 4}},
+            {"finetune": {**TRAIN, "lr": 0.01}},
+        ],
+    ),
+    "given": Steps(
+        "digits_cnn",
+        [
+            {"prune": {**CUT, "criterion": "taylor"}},
+            {"finetune": {**TRAIN, "lr": 0.05}},
+            {"export": {"latency": None}},
+        ],
+    ),
+}
+"""`plain`: trained, then cut, no BatchNorm; `normalized`: with it; `given`: cut as it is, before any training."""
+
+
 def main(out: Path) -> None:
-    """Carry both out."""
-    specs = {"trained": f"{Path(__file__).resolve()}:network", "given": "digits_cnn"}
-    for name, steps in STEPS.items():
-        head = {"name": name, "seed": 1, "threads": 1, "model": {"spec": specs[name]}, "data": {"spec": "digits"}}
+    """Carry all out."""
+    for name, (spec, steps) in RECIPES.items():
+        head = {"name": name, "seed": 1, "threads": 1, "model": {"spec": spec}, "data": {"spec": "digits"}}
         run(parse_recipe({**head, "steps": steps}), out / name, quiet=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_two_processes_train_like_one(out: Path, norm: bool):
 def test_two_processes_are_guided_like_one(out: Path, tmp_path: Path):
     """Adapters too: their gradients are averaged although they are no part of the wrapped network."""
     student = two_processes.network(norm=False)
-    options = {"guidance": two_processes.guidance(student), "out": tmp_path, "quiet": True}
+    options: dict[str, Any] = {"guidance": two_processes.guidance(student), "out": tmp_path, "quiet": True}
     alone = fit(student, open_data("digits"), two_processes.GUIDED, **options)
     first, second = (load_file(out / f"guided-rank-{rank}.safetensors") for rank in (0, 1))
     for name, value in alone.model.state_dict().items():
