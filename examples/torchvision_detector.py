@@ -4,20 +4,15 @@ convslim needs two things of it: the network from images to raw outputs (`ssdlit
 (`Heads`). Images and boxes come from the data set, resized and normalized; so torchvision's own transform is left out.
 """
 
-import random
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
-from PIL import Image, ImageDraw
+from squares import CLASSES, compress
 from torch import Tensor, nn
 
 from convslim.data.objects import Objects
 from convslim.models import create
-from convslim.pipeline import parse_recipe, run
 
-SIDE, CLASSES = 96, ("dark", "light")
 OUTPUTS = ("bbox_regression", "cls_logits")
 
 
@@ -49,6 +44,7 @@ class Heads:
 
     def __init__(self) -> None:
         self.detector = detector().eval()
+        self.known: dict[tuple[int, ...], list[Tensor]] = {}  # anchors by the shape of an image
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Sequence[Objects], shape: tuple[int, ...]) -> Tensor:
         anchors = self.anchors(shape)
@@ -65,10 +61,12 @@ class Heads:
     def anchors(self, shape: tuple[int, ...]) -> list[Tensor]:
         from torchvision.models.detection.image_list import ImageList
 
-        images = torch.zeros(1, *shape[1:])
-        with torch.no_grad():
-            maps = list(self.detector.backbone(images).values())
-            return self.detector.anchor_generator(ImageList(images, [shape[2:]]), maps) * shape[0]
+        if shape[1:] not in self.known:
+            images = torch.zeros(1, *shape[1:])
+            with torch.no_grad():
+                maps = list(self.detector.backbone(images).values())
+                self.known[shape[1:]] = self.detector.anchor_generator(ImageList(images, [shape[2:]]), maps)
+        return self.known[shape[1:]] * shape[0]
 
     def matched(self, boxes: Tensor, anchors: Tensor) -> Tensor:
         from torchvision.ops.boxes import box_iou
@@ -78,51 +76,5 @@ class Heads:
         return self.detector.proposal_matcher(box_iou(boxes, anchors))
 
 
-def write_images(root: Path, count: int) -> None:
-    """Squares, dark or light, in the layout of the VOC challenge."""
-    draw = random.Random(0)
-    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (root / folder).mkdir(parents=True)
-    for number in range(count):
-        left, top, kind = draw.randrange(8, 48), draw.randrange(8, 48), draw.choice(CLASSES)
-        image = Image.new("RGB", (SIDE, SIDE), "gray")
-        ImageDraw.Draw(image).rectangle((left, top, left + 39, top + 39), fill="white" if kind == "light" else "black")
-        image.save(root / f"JPEGImages/{number}.png")
-        edges = {"xmin": left + 1, "ymin": top + 1, "xmax": left + 40, "ymax": top + 40}
-        box = "".join(f"<{tag}>{edge}</{tag}>" for tag, edge in edges.items())
-        size = f"<size><width>{SIDE}</width><height>{SIDE}</height></size>"
-        objects = f"<object><name>{kind}</name><bndbox>{box}</bndbox></object>"
-        (root / f"Annotations/{number}.xml").write_text(f"<annotation>{size}{objects}</annotation>")
-    for part, numbers in (("trainval", range(count // 2)), ("test", range(count // 2, count))):
-        (root / f"ImageSets/Main/{part}.txt").write_text("".join(f"{number}\n" for number in numbers))
-
-
-def main() -> None:
-    training = {"optimizer": "adam", "lr": 3e-3, "weight_decay": 0, "batch_size": 4, "evaluate_every": 100}
-    training |= {"augment": False, "precision": "bf16"}
-    with TemporaryDirectory() as folder:
-        write_images(Path(folder, "squares"), 32)
-        recipe = parse_recipe(
-            {
-                "name": "ssdlite",
-                "threads": 1,
-                "model": {"spec": f"{__file__}:ssdlite", "heads": f"{__file__}:Heads"},
-                "data": {"spec": f"voc:{folder}/squares", "options": {"side": SIDE, "workers": 0}},
-                "steps": [
-                    {"train": {**training, "epochs": 24}},
-                    {"prune": {"criterion": "l1", "budget": {"macs": 0.6}, "round_to": 8}},
-                    {"reconstruct": {"num_images": 16, "compared": 1}},
-                    {"finetune": {**training, "epochs": 12}},
-                    {"export": {}},
-                ],
-            }
-        )
-        record = run(recipe, Path(folder, "run"), quiet=True)
-        for step in record.steps:
-            if step.measured is not None:
-                print(f"{step.kind:12} {step.macs:,} MACs, mAP {step.measured:.2f}")
-        print(f"the same outputs from ONNX Runtime, {Path(folder, 'run', 'model.onnx').stat().st_size:,} bytes")
-
-
 if __name__ == "__main__":
-    main()
+    compress(__file__, "ssdlite", "Heads", cut={"budget": {"macs": 0.6}}, epochs=24, lr=3e-3)

@@ -11,7 +11,8 @@ import pytest
 
 TORCHVISION = importlib.util.find_spec("torchvision") is not None
 FOLDER = Path(__file__).parent.parent / "examples"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "digits")
+SHARED = {"digits", "squares"}  # what several examples import
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 SAYS = {
     "plain_loop": ["the same outputs", "of the MACs"],
     "rebuilding_trainer": ["; equal after the round trip"],
@@ -19,12 +20,18 @@ SAYS = {
     "int8_file": ["layers in integers"],
     "timm_network": ["ResNet: ", "features (1, "],
     "torchvision_detector": ["finetune ", " MACs, mAP ", "the same outputs from ONNX Runtime"],
+    "torchvision_retinanet": ["finetune ", " MACs, mAP ", "the same outputs from ONNX Runtime"],
     "lightning_module": ["checkpoint  the same outputs"],
     "hugging_face_trainer": ["saved model the same outputs"],
 }
 
 
-NEEDS = {"timm_network": ["timm"], "torchvision_detector": ["torchvision"], "hugging_face_trainer": ["accelerate"]}
+NEEDS = {
+    "timm_network": ["timm"],
+    "torchvision_detector": ["torchvision"],
+    "torchvision_retinanet": ["torchvision"],
+    "hugging_face_trainer": ["accelerate"],
+}
 # Their packages import torchvision where there is one; as elsewhere in the tests, its compiled library may not load.
 START = """
 import runpy, sys
@@ -45,7 +52,7 @@ def test_runs(name: str, tmp_path: Path):
     env = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     start = ["-c", START] if {"pytorch_lightning", "transformers"} & _imported(path) and TORCHVISION else []
     done = subprocess.run(
-        [sys.executable, *start, str(path)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240
+        [sys.executable, *start, str(path)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=480
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert [words for words in SAYS[name] if words not in done.stdout] == [], done.stdout
@@ -59,7 +66,7 @@ def _imported(path: Path) -> set[str]:
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.partition(".")[0])
-    return found - {"digits"}
+    return found - SHARED - {"torchvision_detector"}
 
 
 def test_every_example_is_listed():

@@ -175,8 +175,7 @@ def _train_epoch(
             size = len(images)
             totals += torch.tensor([hits or 0, size, loss * size, guided * size], dtype=torch.float64)
             advance(f"loss {totals[2] / totals[1]:.4f}{_note(training)}")
-    failure = broken(training.parameters)
-    if failure:
+    if failure := broken(training.parameters):
         raise _failed(failure, epoch, num_steps - 1, lr, out)
     right, images_seen, summed_loss, summed_guidance = sum_over_processes(fabric, totals).tolist()
     seconds = time.perf_counter() - started

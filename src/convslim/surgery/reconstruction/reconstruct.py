@@ -149,7 +149,7 @@ def reconstruct_(
                 pair.admit(site)
             rows = operator.add(*refit.sums()) if rows is None else rows
             stands[site.weight] = Stand(pair.before(site, tensors), rows)
-    return Reconstruction(tuple(fitted), tuple(left), pair.num_images)
+    return Reconstruction(tuple(fitted), tuple(dict.fromkeys(left)), pair.num_images)
 
 
 def _structure_of(model: nn.Module, plan: PruningPlan, batch: ExampleInput, graph: ChannelGraph | None) -> ChannelGraph:
