@@ -143,6 +143,7 @@ def test_every_evaluation_of_a_run_speaks_of_classes(tiny: tuple[Path, RunRecord
 def test_damaged_answers_are_an_error(tiny: tuple[Path, RunRecord], tmp_path: Path):
     folder = tiny[0] / "steps" / "01-evaluate"
     assert load_predictions(folder) is not None
+    assert (folder / FILE).stat().st_mode == (folder / "result.json").stat().st_mode  # whoever reads one reads both
     assert load_predictions(tmp_path) is None
     (tmp_path / FILE).write_bytes((folder / FILE).read_bytes()[:-7])
     with pytest.raises(ArtifactError, match="is damaged"):

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from convslim.cli import app
 from convslim.errors import ArtifactError
-from convslim.pipeline import Recipe, parse_recipe, run
+from convslim.pipeline import Recipe, load_recipe, parse_recipe, run
 from convslim.report import RunRecord
 
 TRAIN = {"epochs": 2, "batch_size": 32, "lr": 0.05, "steps_per_epoch": 4}
@@ -116,6 +116,33 @@ def test_full_disk_at_the_last_file(disk: Path):
     record = run(parse_recipe(data), disk / "run", resume=True, quiet=True)
     assert [step.kind for step in record.steps] == ["prune", "export"]
     assert (disk / "run" / "model.onnx").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("kilobytes", [16, 200])  # too little for an empty storage; full while candidates come in
+def test_full_disk_in_a_search(kilobytes: int, disk: Path, tmp_path: Path):
+    """The file of the search cannot grow; what was evaluated counts when there is room again."""
+    search = load_recipe(Path(__file__).with_name("search.yaml"))
+    whole = run(search, tmp_path / "whole", quiet=True)
+    filler = disk / "filler"
+
+    def fill(number: int, step: Any) -> None:
+        if number == 1:
+            free = os.statvfs(disk)
+            filler.write_bytes(bytes(free.f_bavail * free.f_frsize - 1024 * kilobytes))
+
+    with pytest.raises(ArtifactError, match=r"Step 2 \(search\): .*Free some space"):
+        run(search, disk / "run", quiet=True, on_step=fill)
+    filler.unlink()
+    resumed = run(search, disk / "run", resume=True, quiet=True)
+    assert plans_of(resumed) == plans_of(whole)
+    assert (disk / "run/model/model.safetensors").read_bytes() == (
+        tmp_path / "whole/model/model.safetensors"
+    ).read_bytes()
+
+
+def plans_of(record: RunRecord) -> list[tuple[str, list[float]]]:
+    """What a search evaluated, in order."""
+    return [(each["plan"], each["fitness"]) for each in record.steps[1].details["search"]["candidates"]]
 
 
 def test_folder_that_became_read_only(disk: Path, recipe: Recipe, whole: Path):

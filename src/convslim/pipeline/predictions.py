@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from convslim.errors import ArtifactError
@@ -38,7 +39,7 @@ def save_predictions(found: Predictions, folder: Path) -> None:
         ArtifactError: the file cannot be written.
     """
     tensors = {name: tensor.to(torch.int32).contiguous() for name, tensor in found._asdict().items()}
-    replace_file(folder / FILE, lambda path: save_file(tensors, path))
+    replace_file(folder / FILE, lambda path: path.write_bytes(serialize(tensors)))
 
 
 def load_predictions(folder: Path) -> Predictions | None:

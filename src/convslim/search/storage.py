@@ -40,6 +40,9 @@ TROUBLES: Final = (
 )
 """What comes out of Optuna where a storage is damaged, locked or gone."""
 
+UNWRITABLE: Final = ("disk is full", "disk I/O error", "readonly", "No space left", "Read-only file system")
+"""How SQLite and the operating system say that nothing more can be written; the file itself is sound."""
+
 
 def open_storage(spec: str | Path, *, make: bool = True, lock_timeout: float = LOCK_TIMEOUT) -> BaseStorage:
     """Open a storage, or make it.
@@ -104,6 +107,11 @@ def told_of_storage(where: str) -> Iterator[None]:
             raise ArtifactError(
                 f"The storage of the search, {where}, is locked by another process: {cause}. End that process and go "
                 "on, or share a journal file or a database server instead of SQLite. What was evaluated is kept."
+            ) from error
+        if any(words in cause for words in UNWRITABLE):
+            raise ArtifactError(
+                f"The storage of the search, {where}, cannot be used: {cause}. Is the disk full, or may the folder "
+                "not be written? Free some space, or let it be written, and go on. What was evaluated is kept."
             ) from error
         raise ArtifactError(
             f"The storage of the search, {where}, cannot be used: {type(error).__name__}: {cause}. Is it complete, and "
