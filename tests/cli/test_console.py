@@ -1,4 +1,4 @@
-"""Progress of long work: a bar that moves on a terminal, nothing elsewhere."""
+"""Progress of long work: a bar that moves on a terminal, a line now and then in a log."""
 
 import io
 
@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convslim.cli import console
+from convslim.train import progress
 
 
 def test_the_bar_says_what_is_done_and_how_far(monkeypatch):
@@ -19,10 +20,25 @@ def test_the_bar_says_what_is_done_and_how_far(monkeypatch):
     assert "3/3" in written.getvalue()
 
 
-def test_nothing_is_drawn_when_quiet_or_elsewhere(capsys):
-    for quiet in (True, False):
-        with console.watching(quiet=quiet) as watch:
-            assert watch is None
+def test_a_log_has_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    with console.watching(quiet=False) as watch:
+        for done in range(3):
+            watch("refit layers", done, 2)
+    assert [line.split("  ") for line in capsys.readouterr().err.splitlines()] == [
+        ["refit layers", "1/2", "0:00:00 left"],
+        ["refit layers", "2/2", "0:00:00 left"],
+    ]
+    monkeypatch.setattr(progress, "LINE_EVERY", 1000.0)
+    with console.watching(quiet=False) as watch:
+        watch("refit layers", 1, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_is_said_when_quiet(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    with console.watching(quiet=True) as watch:
+        assert watch is None
     assert capsys.readouterr().err == ""
 
 

@@ -33,6 +33,19 @@ def fixed():
 """
 
 
+CONFIGURED = """
+from torch import nn
+
+
+def configured(num_classes=2, width=16):
+    net = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                        nn.Flatten(), nn.Linear(width, num_classes))
+    net.pretrained_cfg = {"input_size": (3, 20, 20), "mean": (0.5,) * 3, "std": (0.2,) * 3, "crop_pct": 0.8,
+                          "interpolation": "bicubic"}
+    return net
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Modules of a user, and images of two classes."""
@@ -54,7 +67,16 @@ def kinds(path: str) -> list[str]:
 def test_fresh_weights_are_trained_first(folder: Path):
     text = call("init", "digits_cnn", "digits")
     assert "Next:   convslim run recipe.yaml --dry-run" in text
-    assert kinds("recipe.yaml") == ["train", "sparsify", "prune", "recalibrate", "finetune", "export"]
+    assert kinds("recipe.yaml") == [
+        "train",
+        "sparsify",
+        "prune",
+        "recalibrate",
+        "finetune",
+        "export",
+        "quantize",
+        "bench",
+    ]
     words = (folder / "recipe.yaml").read_text()
     for seen in ("1,156,032 MACs", "6 of 7 channel groups", "1,437 training and 360 test images of 10 classes"):
         assert seen in words
@@ -77,6 +99,28 @@ def test_networks_without_normalization_are_cut_by_their_filters(folder: Path):
     assert recipe.model.options == {"num_classes": 2}
     assert "sparsify" not in kinds("r.yaml")
     assert next(step.config.model_dump() for step in recipe.steps if step.kind == "prune")["criterion"] == "l1"
+
+
+def test_pictures_are_read_as_the_network_was_trained_to_see_them(folder: Path):
+    (folder / "mine.py").write_text(CONFIGURED)
+    call("init", "mine.py:configured", "imagefolder:images", "--out", "own.yaml")
+    assert load_recipe("own.yaml").data.options == {
+        "size": 20, "resize": 25, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "interpolation": "bicubic"
+    }  # fmt: skip
+    call("init", "mine.py:configured", "imagefolder:images", "--data-option", "size=16", "--out", "wished.yaml")
+    options = load_recipe("wished.yaml").data.options
+    assert options["size"] == 16
+    assert options["std"] == [0.2, 0.2, 0.2]
+    assert "resize" not in options
+    assert "3×16×16" in Path("wished.yaml").read_text()
+
+
+def test_wide_networks_keep_multiples_that_integers_compute_fast(folder: Path):
+    (folder / "mine.py").write_text(CONFIGURED)
+    for width, multiple in ((64, 16), (32, 8)):
+        call("init", "mine.py:configured", "imagefolder:images", "--option", f"width={width}", "--overwrite")
+        step = next(step for step in load_recipe("recipe.yaml").steps if step.kind == "prune")
+        assert step.config.model_dump()["round_to"] == multiple
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,13 @@ def waiting(label: str, *, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def watching(*, quiet: bool) -> Iterator[Watch | None]:
-    """A bar on a terminal for work that says how far it is; the yielded function moves it."""
+    """A bar for work that says how far it is, and a line now and then in a log; the yielded function moves it."""
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    if quiet:
         yield None
+        return
+    if not console.is_terminal:
+        yield _logged()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -74,6 +77,17 @@ def watching(*, quiet: bool) -> Iterator[Watch | None]:
             bar.update(task, description=what, completed=done, total=total)
 
         yield move
+
+
+def _logged() -> Watch:
+    from convslim.train.progress import LogBar  # PyTorch comes with it, and --help needs none
+
+    logs: dict[str, LogBar] = {}
+
+    def move(what: str, done: int, total: int) -> None:
+        logs.setdefault(what, LogBar(what, total)).move(done)
+
+    return move
 
 
 def step_line(number: int, total: int, step: StepRecord) -> str:

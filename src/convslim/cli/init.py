@@ -24,6 +24,9 @@ def init(
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network: KEY=VALUE, repeatable.")
     ] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option("--data-option", help="Option of the data: KEY=VALUE, repeatable.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a commented recipe for a network and data, after looking at both.
@@ -32,6 +35,8 @@ def init(
 
       convslim init timm:resnet18 imagefolder:pictures --option pretrained=true
 
+      convslim init timm:resnet18 imagefolder:pictures --data-option size=64 --weights mine.pth
+
       convslim init resnet56_cifar cifar10 --weights r56.safetensors --budget macs=0.4 --out r56.yaml
     """
     if out_file.exists() and not overwrite:
@@ -39,6 +44,7 @@ def init(
     options = parse_options(option or [])
     trained = weights is not None or bool(options.get("pretrained")) or "weights" in options
     wanted = parse_budget(budget or ["macs=0.5"])
-    replace_text(out_file, starter_recipe(Start(model, data, options, weights, wanted, trained)))
+    start = Start(model, data, options, parse_options(data_option or []), weights, wanted, trained)
+    replace_text(out_file, starter_recipe(start))
     say(f"Recipe: {out_file}")
     say(f"Next:   convslim run {out_file} --dry-run")

@@ -15,6 +15,7 @@ from convslim.data import cifar10, digits
 from convslim.data.imagefolder import IMAGENET_MEAN, IMAGENET_STD
 from convslim.data.unlabeled import Preprocessing
 from convslim.errors import DataError
+from convslim.models.pictures import picture_config
 
 Floats = tuple[float, ...]
 
@@ -80,7 +81,7 @@ def preprocessing(spec: str, network: nn.Module, wishes: Wishes) -> tuple[Prepro
     Raises:
         DataError: the input size, or the normalization of a gray network, is not known; or the numbers do not fit.
     """
-    config = _config(network)
+    config = picture_config(network)
     shape = wishes.shape or _known_shape(spec, config)
     if shape is None:
         raise DataError(
@@ -91,15 +92,6 @@ def preprocessing(spec: str, network: nn.Module, wishes: Wishes) -> tuple[Prepro
     bicubic = config.get("interpolation") == "bicubic"
     interpolation: Literal["bilinear", "bicubic"] = "bicubic" if bicubic else "bilinear"
     return Preprocessing(shape, _side(spec, max(shape[1:]), wishes, config), interpolation, mean, std), notes
-
-
-def _config(network: nn.Module) -> Mapping[str, Any]:
-    """How a network of timm, or one in its manner, was trained to see pictures."""
-    for name in ("pretrained_cfg", "default_cfg"):
-        found = getattr(network, name, None)
-        if isinstance(found, Mapping) and {"input_size", "mean", "std"} <= set(found):
-            return found
-    return {}
 
 
 def _known_shape(spec: str, config: Mapping[str, Any]) -> tuple[int, int, int] | None:

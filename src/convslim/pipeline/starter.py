@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import torch
@@ -17,6 +18,7 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
 from convslim.data import DataSource, open_data
 from convslim.errors import ModelError, RecipeError
+from convslim.models.pictures import picture_config
 from convslim.pipeline.environment import expand
 from convslim.pipeline.recipe import parse_recipe
 from convslim.report.graph_facts import graph_record
@@ -27,6 +29,9 @@ from convslim.surgery.weights import load_weights
 
 STEPS_WANTED: Final = 6000
 """Training steps of a fine-tuning, roughly; more helps, at the price of time."""
+WIDE: Final = 64
+FOLDERS: Final = "imagefolder:"
+"""Data sets of pictures that are scaled and normalized while they are read."""
 COVERED: Final = 0.8
 """Share of the channels that could go from which BatchNorm scales are a fair way to rank them."""
 
@@ -38,6 +43,7 @@ class Start:
     Attributes:
         model, data: Their specs.
         options: Of the network.
+        data_options: Of the data set.
         weights: File of its weights.
         budget: What may remain.
         trained: Whether the network comes with trained weights; otherwise it is trained first.
@@ -46,6 +52,7 @@ class Start:
     model: str
     data: str
     options: Mapping[str, Any]
+    data_options: Mapping[str, Any]
     weights: Path | None
     budget: Mapping[str, float]
     trained: bool
@@ -56,6 +63,7 @@ class _Seen:
     """What a look at network and data showed."""
 
     options: Mapping[str, Any]
+    data_options: Mapping[str, Any]
     source: DataSource
     record: GraphRecord
     scaled: float
@@ -79,7 +87,8 @@ def starter_recipe(start: Start) -> str:
 
 
 def _look(start: Start) -> _Seen:
-    source = open_data(expand(start.data, "the data set"))
+    data_options = _pictures(start)
+    source = open_data(expand(start.data, "the data set"), **data_options)
     if source.train.task != "classification":
         raise RecipeError(
             f"'{start.data}' has boxes, and a first recipe is for classifiers. Start from a recipe for detectors: "
@@ -90,7 +99,24 @@ def _look(start: Start) -> _Seen:
     images = len(source.train)
     batch_size = next(size for size, least in ((128, 20_000), (64, 1_000), (16, 0)) if images >= least)
     epochs = min(40, max(3, round(STEPS_WANTED * batch_size / images)))
-    return _Seen(options, source, graph_record(graph, start.model), _scaled(graph, model), batch_size, epochs)
+    return _Seen(
+        options, data_options, source, graph_record(graph, start.model), _scaled(graph, model), batch_size, epochs
+    )
+
+
+def _pictures(start: Start) -> Mapping[str, Any]:
+    """Options of the data: those wished, and pictures as the network was trained to see them, where it says how."""
+    config = picture_config(models.create(start.model, **start.options)) if start.data.startswith(FOLDERS) else {}
+    if not config or config["input_size"][0] != 3:
+        return start.data_options
+    known = {"size": config["input_size"][1], "mean": list(config["mean"]), "std": list(config["std"])}
+    if config.get("crop_pct"):
+        known["resize"] = round(known["size"] / config["crop_pct"])
+    if config.get("interpolation") in ("bilinear", "bicubic"):
+        known["interpolation"] = config["interpolation"]
+    if "size" in start.data_options:
+        known.pop("resize", None)  # it belongs to the network's own size
+    return {**known, **start.data_options}
 
 
 def _fitting(start: Start, source: DataSource) -> tuple[nn.Module, Mapping[str, Any]]:
@@ -159,7 +185,10 @@ def _head(start: Start, seen: _Seen) -> Iterator[str]:
         model["weights"] = start.weights.as_posix()
     yield from _block({"model": model})
     yield "# options: mean and std to normalize by, augmentation, holdout; see docs/your-model-and-data.md"
-    yield from _block({"data": {"spec": start.data}})
+    data: dict[str, Any] = {"spec": start.data}
+    if seen.data_options:
+        data["options"] = dict(seen.data_options)
+    yield from _block({"data": data})
 
 
 def _size(source: DataSource) -> str:
@@ -182,8 +211,8 @@ def _steps(start: Start, seen: _Seen) -> Iterator[str]:
     else:
         yield f"  # Only {seen.scaled:.0%} of the channels that can go pass a BatchNorm: filters rank them."
     yield "  # Remove channels until the budget is met, with a proof. round_to: widths that are fast."
-    budget = dict(start.budget)
-    yield from _step("prune", criterion="bn_scale" if slim else "l1", budget=budget, round_to=8)
+    budget, criterion = dict(start.budget), "bn_scale" if slim else "l1"
+    yield from _step("prune", criterion=criterion, budget=budget, round_to=16 if _wide(seen.record) else 8)
     yield "  # BatchNorm statistics of the smaller network."
     yield "  - recalibrate"
     total = epochs * max(1, len(seen.source.train) // size)
@@ -191,8 +220,15 @@ def _steps(start: Start, seen: _Seen) -> Iterator[str]:
     yield from _step("finetune", epochs=epochs, batch_size=size, lr=0.01, warmup_epochs=1)
     yield "  # model.onnx, checked against PyTorch; original.onnx beside it, and both timed in turn."
     yield "  - export"
-    yield "  # An int8 file, calibrated on training images:"
-    yield "  # - quantize"
+    yield "  # model-int8.onnx, calibrated on training images, and how right the file is; mode: qat trains in integers."
+    yield "  - quantize"
+    yield "  # All three files timed in turn."
+    yield "  - bench"
+
+
+def _wide(record: GraphRecord) -> bool:
+    """Whether multiples of 16 leave a choice of widths to half of the groups or more."""
+    return median([group.channels for group in record.groups if group.prunable] or [0]) >= WIDE
 
 
 def _step(kind: str, **config: Any) -> Iterator[str]:
