@@ -31,6 +31,11 @@ def test_files_and_networks_in_tables(tmp_path: Path) -> None:
     assert text.count("1.00×   1.00×") == 2
 
 
+def test_speed_ups_are_against_the_network_that_a_run_began_with(tmp_path: Path) -> None:
+    files = [float_file(tmp_path / name) for name in ("model.onnx", "original.onnx")]
+    assert f"speed-ups against {files[1]} in onnxruntime" in call(*files, *FEW)[0]
+
+
 def test_json_is_the_whole_output(tmp_path: Path) -> None:
     path = int8_file(tmp_path / "int8.onnx")
     text, _ = call(path, "--json", "--profile", "--threads", "1", *FEW)

@@ -20,6 +20,7 @@ from convslim.measure.bench import bench as measure
 from convslim.measure.kernels import Kernel, profile_onnx
 from convslim.measure.runtimes import COMPILED, EXTRAS, OPENVINO, Subject, network, onnx_file, onnx_file_in_openvino
 from convslim.measure.session import random_feeds
+from convslim.report.run_files import ORIGINAL
 from convslim.train.devices import threads as limited_threads
 
 
@@ -34,7 +35,9 @@ def bench(
     ],
     batch: Annotated[str, typer.Option(help="Batch sizes, with commas: 1,32.")] = "1",
     threads: Annotated[int, typer.Option(min=1, help="Threads that each may use.")] = 1,
-    baseline: Annotated[str | None, typer.Option(help="What speed-ups refer to; the first, otherwise.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="What speed-ups refer to; otherwise original.onnx, or the first.")
+    ] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(help="openvino: files in OpenVINO too; compiled: networks with torch.compile too."),
@@ -69,12 +72,15 @@ def bench(
     if unknown := set(extras) - set(EXTRAS):
         raise typer.BadParameter(f"--also {', '.join(sorted(unknown))}: give {' or '.join(EXTRAS)}.")
     size = None if shape is None else example_input("", shape).shape[1:]
+    reference = baseline or next((text for text in subjects if Path(text).name == ORIGINAL), None)
     with limited_threads(threads):
         found = [
             each for text in subjects for each in _subjects(text, shape, option or [], threads, extras, trust=trust)
         ]
         with waiting("bench", quiet=quiet):
-            result = measure(found, batches=batches, threads=threads, repeats=repeats, warmup=warmup, baseline=baseline)
+            result = measure(
+                found, batches=batches, threads=threads, repeats=repeats, warmup=warmup, baseline=reference
+            )
             feeds = partial(random_feeds, batch=batches[0], shape=size)
             files = [text for text in subjects if _is_file(text)] if profile else []
             profiles = {text: profile_onnx(text, feeds, threads=threads, repeats=repeats) for text in files}

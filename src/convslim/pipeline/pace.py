@@ -24,6 +24,7 @@ from convslim.pipeline.steps.quantize import QuantizeStep
 from convslim.pipeline.steps.recalibrate import RecalibrateStep
 from convslim.pipeline.steps.reconstruct import ReconstructStep
 from convslim.pipeline.steps.search import SearchStep
+from convslim.report.run_files import ORIGINAL
 from convslim.train import TrainConfig, fit
 
 TIMED: Final = 3
@@ -128,7 +129,7 @@ def files_of(steps: Sequence[RecipeStep]) -> set[str]:
     """Names of the ONNX files that steps write."""
     configs = [step.config for step in steps if isinstance(step.config, ExportStep | QuantizeStep)]
     timed = any(isinstance(config, ExportStep) and config.latency is not None for config in configs)
-    return {config.file for config in configs} | ({"original.onnx"} if timed else set())
+    return {config.file for config in configs} | ({ORIGINAL} if timed else set())
 
 
 def pace_of(recipe: Recipe, state: State, context: Context) -> Pace:

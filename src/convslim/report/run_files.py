@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,6 +13,8 @@ from convslim.errors import ArtifactError
 from convslim.report.record import RunRecord
 
 RECORD, RECIPE = "record.json", "recipe.json"
+ORIGINAL: Final = "original.onnx"
+"""The file of the network that a run began with, beside those of the smaller one."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from convslim.measure.kernels import profile_onnx
 from convslim.measure.runtimes import ONNX_RUNTIME, Subject, onnx_file, onnx_file_in_openvino
 from convslim.measure.session import random_feeds
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
-from convslim.pipeline.steps.export import BASELINE
 from convslim.report import LatencyRecord
+from convslim.report.run_files import ORIGINAL
 
 
 class BenchStep(StepConfig):
@@ -43,7 +43,7 @@ def run_bench(config: BenchStep, state: State, context: Context) -> Outcome:
         return Outcome()
     names = _names(config, context.out)
     subjects = [subject for name in names for subject in _subjects(config, context.out / name, name)]
-    default = BASELINE if BASELINE in names else None
+    default = ORIGINAL if ORIGINAL in names else None
     found = bench(
         subjects,
         batches=config.batches,

@@ -11,8 +11,7 @@ from convslim.export import export_onnx
 from convslim.measure.latency import measure_latency
 from convslim.pipeline.state import Context, Outcome, State, StepConfig
 from convslim.report import LatencyRecord
-
-BASELINE = "original.onnx"
+from convslim.report.run_files import ORIGINAL
 
 
 class LatencyConfig(StepConfig):
@@ -48,7 +47,7 @@ def run_export(config: ExportStep, state: State, context: Context) -> Outcome:
     details = {**asdict(report), "path": config.file}
     if config.latency is None:
         return Outcome(details=details)
-    baseline = export_onnx(context.original(), context.example_input, context.out / BASELINE, **options)
+    baseline = export_onnx(context.original(), context.example_input, context.out / ORIGINAL, **options)
     latency = _latency(config.latency, {"before": baseline.path, "after": report.path}, context)
     return Outcome(latency=latency, details=details)
 

@@ -11,7 +11,7 @@ from convslim.report.markup import element, joined
 from convslim.report.numbers import byte_text, counted, magnitude
 from convslim.report.quality import before_cut, measure_of, qualities, titled
 from convslim.report.record import LatencyRecord, RunRecord
-from convslim.report.run_files import RunFiles
+from convslim.report.run_files import ORIGINAL, RunFiles
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def _count(title: str, before: int, after: int, note: str) -> Fact:
 def _bytes(run: RunFiles) -> Iterator[Fact]:
     """The last file that was written to be deployed, beside the original's."""
     files = [name for name in written_files(run.record) if name in run.sizes]
-    before = run.sizes.get("original.onnx")
+    before = run.sizes.get(ORIGINAL)
     if not files or before is None:
         return
     after = run.sizes[files[-1]]
-    note = f"{files[-1]} beside original.onnx"
+    note = f"{files[-1]} beside {ORIGINAL}"
     yield Fact("File", byte_text(before), byte_text(after), _percent(after / before), note, after / before)
 
 
@@ -116,7 +116,7 @@ def original_and_last(
     """The original network's latency, and that of the last of the files that was measured beside it."""
     same = [each for each in latencies if (each.batch, each.threads) == (latencies[0].batch, latencies[0].threads)]
     named = {each.name: each for each in same}
-    before = named.get("before", named.get("original.onnx"))
+    before = named.get("before", named.get(ORIGINAL))
     after = next((named[name] for name in ("after", *reversed(files)) if name in named), None)
     return None if before is None or after is None else (before, after)
 

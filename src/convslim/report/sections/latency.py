@@ -11,7 +11,7 @@ from convslim.report.figures.chart import figure
 from convslim.report.figures.ranges import Range, ranges
 from convslim.report.markup import bar, breakable, element, joined, scrolled, table
 from convslim.report.record import LatencyRecord, StepRecord
-from convslim.report.run_files import RunFiles
+from convslim.report.run_files import ORIGINAL, RunFiles
 from convslim.report.sections.section import Section
 
 
@@ -41,7 +41,7 @@ def _charts(step: StepRecord, name: str) -> Iterator[Markup]:
     settings = dict.fromkeys((each.batch, each.threads) for each in step.latency)
     for batch, threads in settings:
         rows = [each for each in step.latency if (each.batch, each.threads) == (batch, threads)]
-        first = next((each for each in rows if each.name in ("before", "original.onnx")), rows[0])
+        first = next((each for each in rows if each.name in ("before", ORIGINAL)), rows[0])
         setting = f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}"
         yield figure(
             f"Latency, {setting}, step {name}",
