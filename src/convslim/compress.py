@@ -17,9 +17,9 @@ from convslim.channels.trace import trace
 from convslim.criteria.reconstruction import error_curves
 from convslim.errors import DataError
 from convslim.measure.parity import Parity, parity
+from convslim.measure.watch import Watch
 from convslim.surgery.reconstruction import Reconstruction, reconstruct_
 from convslim.surgery.reconstruction.pair import num_images
-from convslim.surgery.reconstruction.watch import Watch
 from convslim.surgery.remove import carry_out
 from convslim.surgery.verify import Certificate
 

@@ -31,7 +31,8 @@ def test_a_log_has_a_line_now_and_then(monkeypatch, capsys):
     ]
     monkeypatch.setattr(progress, "LINE_EVERY", 1000.0)
     with console.watching(quiet=False) as watch:
-        watch("refit layers", 1, 2)
+        for done in range(2):
+            watch("refit layers", done, 2)
     assert capsys.readouterr().err == ""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import torch
@@ -125,6 +127,27 @@ def test_a_runtime_that_is_not_installed_is_skipped(tmp_path: Path, monkeypatch:
     assert [(entry.runtime, entry.reason) for entry in found.skipped] == [
         (OPENVINO, "OpenVINO is not installed: pip install openvino.")
     ]
+
+
+def test_a_child_may_end_after_openvino(tmp_path: Path) -> None:
+    """Signals are handled on a stack that OpenVINO's cores set, and take with them."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    code = """
+        import faulthandler, gc, signal, subprocess, sys
+        from pathlib import Path
+        from convslim.measure.bench import bench
+        from convslim.measure.runtimes import onnx_file_in_openvino
+
+        faulthandler.enable()
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # as PyTorch's DataLoader does
+        bench([onnx_file_in_openvino(Path(sys.argv[1]))], batches=(1, 2), repeats=1)
+        gc.collect()
+        subprocess.run([sys.executable, "-c", ""], check=True)
+        print("alive")
+    """
+    path = float_file(tmp_path / "small.onnx")
+    done = subprocess.run([sys.executable, "-c", dedent(code), str(path)], capture_output=True, text=True)
+    assert done.stdout.split() == ["alive"], f"exit code {done.returncode}: {done.stderr}"
 
 
 def test_openvino_runs_where_it_is_installed(tmp_path: Path) -> None:

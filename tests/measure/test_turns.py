@@ -61,3 +61,9 @@ def test_every_subject_is_timed_as_often_as_asked(repeats: int, burst: int, warm
     )
     assert all(times == [1000.0] * repeats for times in found.values())
     assert set(called.values()) == {warmup + repeats + -(-repeats // burst)}
+
+
+def test_a_watch_is_told_how_many_turns_are_over() -> None:
+    told: list[tuple[str, int, int]] = []
+    time_in_turn({"a": lambda: None}, repeats=5, burst=2, watch=lambda *words: told.append(words))
+    assert told == [("time in turn", done, 3) for done in range(4)]

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from convslim.cli.bench_table import bench_tables, profile_lines, setting
-from convslim.cli.console import note, out, say, waiting
+from convslim.cli.console import note, out, say, watching
 from convslim.cli.export import from_artifact
 from convslim.cli.network import build, example_input
 from convslim.measure.bench import Bench
@@ -77,10 +77,9 @@ def bench(
         found = [
             each for text in subjects for each in _subjects(text, shape, option or [], threads, extras, trust=trust)
         ]
-        with waiting("bench", quiet=quiet):
-            result = measure(
-                found, batches=batches, threads=threads, repeats=repeats, warmup=warmup, baseline=reference
-            )
+        with watching(quiet=quiet) as watch:
+            timed = partial(measure, repeats=repeats, warmup=warmup, threads=threads, watch=watch)
+            result = timed(found, batches=batches, baseline=reference)
             feeds = partial(random_feeds, batch=batches[0], shape=size)
             files = [text for text in subjects if _is_file(text)] if profile else []
             profiles = {text: profile_onnx(text, feeds, threads=threads, repeats=repeats) for text in files}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from convslim.report import StepRecord
 
 if TYPE_CHECKING:
-    from convslim.surgery.reconstruction.watch import Watch
+    from convslim.measure.watch import Watch
 
 _WIDEST = 1000
 """Characters of a line; no table needs more."""
@@ -47,19 +47,6 @@ def fail(message: str) -> None:
 
 
 @contextmanager
-def waiting(label: str, *, quiet: bool) -> Iterator[None]:
-    """Show on a terminal that something runs, and for how long already; it does not say how far it is."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        bar.add_task(label, total=None)
-        yield
-
-
-@contextmanager
 def watching(*, quiet: bool) -> Iterator[Watch | None]:
     """A bar for work that says how far it is, and a line now and then in a log; the yielded function moves it."""
     console = Console(stderr=True)
@@ -69,12 +56,14 @@ def watching(*, quiet: bool) -> Iterator[Watch | None]:
     if not console.is_terminal:
         yield _logged()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("trace", total=None)
+        task = bar.add_task("begin", total=None)
 
         def move(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+            if not done:
+                bar.reset(task, description=what, total=total)  # the next part has a pace of its own
+            bar.update(task, completed=done)
 
         yield move
 
@@ -85,7 +74,9 @@ def _logged() -> Watch:
     logs: dict[str, LogBar] = {}
 
     def move(what: str, done: int, total: int) -> None:
-        logs.setdefault(what, LogBar(what, total)).move(done)
+        if not done:
+            logs[what] = LogBar(what, total)
+        logs[what].move(done)
 
     return move
 

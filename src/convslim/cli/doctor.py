@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from convslim.cli.console import say, waiting
+from convslim.cli.console import say
 from convslim.cli.health import Finding, State, examine
 
 MARKS: Final[dict[State, str]] = {"ok": "ok     ", "note": "note   ", "wrong": "WRONG  "}
@@ -28,16 +28,16 @@ def doctor(
 
       convslim doctor --json
     """
-    with waiting("examine", quiet=quiet or as_json):
-        found = list(examine())
-    wrong = [finding for finding in found if finding.state == "wrong"]
+    found = []
+    for finding in examine():
+        found.append(finding)
+        if not as_json and (finding.state == "wrong" or not quiet):
+            say(_line(finding))  # at once, as cuts and exports take seconds
+    wrong = sum(finding.state == "wrong" for finding in found)
     if as_json:
         say(json.dumps([finding._asdict() for finding in found], indent=1))
-    else:
-        for finding in wrong if quiet else found:
-            say(_line(finding))
-        if not quiet:
-            say(f"{len(wrong)} of {len(found)} wrong." if wrong else "Everything that convslim needs is there.")
+    elif not quiet:
+        say(f"{wrong} of {len(found)} wrong." if wrong else "Everything that convslim needs is there.")
     if wrong:
         raise typer.Exit(1)
 

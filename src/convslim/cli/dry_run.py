@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from convslim.cli.console import say, waiting
+from convslim.cli.console import say, watching
 from convslim.pipeline import Recipe
 from convslim.pipeline.estimate import Estimate, estimate
 from convslim.report.numbers import byte_text
@@ -16,8 +16,8 @@ from convslim.report.sections.headline import duration
 
 def dry_run(recipe: Recipe, folder: Path, *, as_json: bool, quiet: bool) -> None:
     """Check the recipe against network and data, time a few steps, and say what the run will take."""
-    with waiting("time a few steps", quiet=quiet):
-        found = estimate(recipe, folder)
+    with watching(quiet=quiet) as watch:
+        found = estimate(recipe, folder, watch=watch)
     if as_json:
         say(json.dumps({**asdict(found), "seconds": found.seconds}, indent=1))
         return

@@ -19,10 +19,10 @@ from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.criteria.downdates import LeastSquares, removal_order
 from convslim.criteria.scores import Scores
 from convslim.criteria.views import View, look_
+from convslim.measure.watch import Watch, watched
 from convslim.surgery.reconstruction.pair import graph_for, listed
 from convslim.surgery.reconstruction.replay import replays
 from convslim.surgery.reconstruction.sites import Layers, Site
-from convslim.surgery.reconstruction.watch import Watch, watched
 
 NAME = "reconstruction"
 

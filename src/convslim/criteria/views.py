@@ -10,12 +10,12 @@ from torch import Tensor
 
 from convslim.channels.tape import ExampleInput
 from convslim.errors import ModelError
+from convslim.measure.watch import Watch, watched
 from convslim.surgery.reconstruction.moments import Moments
 from convslim.surgery.reconstruction.pair import num_images
 from convslim.surgery.reconstruction.replay import Replay
 from convslim.surgery.reconstruction.rows import input_rows, num_positions, output_rows, sampled
 from convslim.surgery.reconstruction.sites import Site, matrix_of, scale_behind
-from convslim.surgery.reconstruction.watch import Watch, watched
 
 STRENGTH = 1e-3
 """λ of the refits, as a fraction of the mean variance of the inputs."""

@@ -12,6 +12,7 @@ from convslim.measure.latency import NOISY, Latency, summary
 from convslim.measure.machine import busy_note, cpu_name, load
 from convslim.measure.runtimes import Call, Subject
 from convslim.measure.turns import Clock, time_in_turn
+from convslim.measure.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def bench(
     warmup: int = 10,
     baseline: str | None = None,
     clock: Clock = time.perf_counter,
+    watch: Watch | None = None,
 ) -> Bench:
     """Time subjects in turn, one batch size after the other.
 
@@ -79,6 +81,7 @@ def bench(
         threads: What the subjects run with, for the record.
         repeats: Timed calls of each, after `warmup` untimed ones.
         baseline: Name of the subject that speed-ups refer to; the first one is taken otherwise.
+        watch: Told, for every batch size anew, how many turns are over.
 
     Raises:
         ArtifactError: There is no such baseline, or nothing could be measured.
@@ -99,7 +102,7 @@ def bench(
     skipped: list[Skipped] = []
     for batch in batches:
         calls = dict(_prepared(subjects, batch, skipped))
-        times = time_in_turn(calls, repeats=repeats, warmup=warmup, clock=clock)
+        times = time_in_turn(calls, repeats=repeats, warmup=warmup, clock=clock, watch=watch)
         found = {key: summary(values, batch, threads) for key, values in times.items()}
         rows += [_row(key, latency, found.get((base.name, base.runtime))) for key, latency in found.items()]
     if not rows:

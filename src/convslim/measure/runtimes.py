@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,14 @@ def onnx_file_in_openvino(path: Path, *, threads: int = 1, shape: Sequence[int] 
     return Subject(str(path), OPENVINO, prepare)
 
 
+@cache
+def _core(openvino: Any) -> Any:
+    """The package's core, one for all: it gives the process another stack for signals, which a second one that goes
+    later than the first leaves pointing at freed memory; then the next child that ends kills the process.
+    """
+    return openvino.Core()
+
+
 def _openvino(path: Path, feeds: Feeds, threads: int) -> Call:
     try:
         import openvino
@@ -79,7 +87,7 @@ def _openvino(path: Path, feeds: Feeds, threads: int) -> Call:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        core = openvino.Core()
+        core = _core(openvino)
         model = core.read_model(path)
         model.reshape({name: list(values.shape) for name, values in feeds.items()})
         request = core.compile_model(model, "CPU", options).create_infer_request()

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
+from convslim.measure.watch import Watch, watched
+
 Clock = Callable[[], float]
 Name = TypeVar("Name", bound=Hashable)
 
@@ -21,6 +23,7 @@ def time_in_turn(
     warmup: int = 10,
     burst: int = BURST,
     clock: Clock = time.perf_counter,
+    watch: Watch | None = None,
 ) -> dict[Name, list[float]]:
     """Milliseconds of `repeats` calls of each subject, taken in short bursts that take turns.
 
@@ -28,6 +31,7 @@ def time_in_turn(
         calls: name → what is timed.
         warmup: calls of each before anything is timed.
         clock: seconds, ever rising.
+        watch: told how many turns are over.
 
     >>> ticks = iter(range(100))
     >>> time_in_turn({"a": lambda: None}, repeats=2, warmup=1, clock=lambda: next(ticks) / 1000)
@@ -37,7 +41,7 @@ def time_in_turn(
         for _ in range(warmup):
             call()
     times: dict[Name, list[float]] = {name: [] for name in calls}
-    for done in range(0, repeats, burst):
+    for done in watched(range(0, repeats, burst), "time in turn", watch):
         for name, call in calls.items():
             call()
             for _ in range(min(burst, repeats - done)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from convslim.measure.machine import peak_memory, physical_memory
+from convslim.measure.watch import Watch
 from convslim.pipeline.pace import files_of, pace_of, seconds_of, trainings
 from convslim.pipeline.recipe import Recipe, RecipeStep
 from convslim.pipeline.run import before_step
@@ -52,11 +53,14 @@ class Estimate:
         return sum(step.seconds for step in self.steps)
 
 
-def estimate(recipe: Recipe, out: Path) -> Estimate:
+def estimate(recipe: Recipe, out: Path, *, watch: Watch | None = None) -> Estimate:
     """Build network and data, check the recipe against them, time a few steps, and count up.
 
     Everything is timed with the network before any cut; behind a cut, trainings and evaluations are shortened by the
     share of the MACs that a budget leaves. What does not shorten stands at `seconds_of`. Nothing stays written.
+
+    Args:
+        watch: Told how many kinds of steps have been timed.
 
     Raises:
         ConvslimError: what the run itself would meet before its first step.
@@ -64,7 +68,7 @@ def estimate(recipe: Recipe, out: Path) -> Estimate:
     with threads(recipe.threads):
         state, context = before_step(recipe, out, 1, quiet=True)
         check_order([(step.kind, step.config) for step in recipe.steps])
-        pace = pace_of(recipe, state, context)
+        pace = pace_of(recipe, state, context, watch)
     share, steps = 1.0, []
     for place, step in enumerate(recipe.steps):
         share = min(share, _left(step))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import torch
 from convslim.data import DataSource
 from convslim.errors import ConvslimError
 from convslim.export import export_onnx
+from convslim.measure.watch import Watch, watched
 from convslim.pipeline.recipe import Recipe, RecipeStep
 from convslim.pipeline.state import Context, State
 from convslim.pipeline.steps.bench import BenchStep
@@ -132,19 +134,26 @@ def files_of(steps: Sequence[RecipeStep]) -> set[str]:
     return {config.file for config in configs} | ({ORIGINAL} if timed else set())
 
 
-def pace_of(recipe: Recipe, state: State, context: Context) -> Pace:
+def pace_of(recipe: Recipe, state: State, context: Context, watch: Watch | None = None) -> Pace:
     """Time a few real steps of everything that the recipe has."""
     source = context.source
     sizes = {config.batch_size: config for step in recipe.steps for config in trainings(step)}
     few = replace(source, test=_some(source, recipe.evaluation.batch_size))
     evaluation, images = recipe.evaluation, len(source.test)
-    image = _timed(lambda: measure(evaluation, state, replace(context, source=few))) / len(few.test)
+    works: dict[int | str, Callable[[], float]] = {
+        **{size: partial(_step_seconds, state, few, config) for size, config in sizes.items()},
+        "images": lambda: _timed(lambda: measure(evaluation, state, replace(context, source=few))),
+        "cut": lambda: _cut_seconds(recipe, state, context),
+        "export": lambda: _export_seconds(recipe, state, context),
+    }
+    seconds = {name: work() for name, work in watched(list(works.items()), "time a few steps", watch)}
+    image = seconds["images"] / len(few.test)
     return Pace(
-        step={size: _step_seconds(state, few, config) for size, config in sizes.items()},
+        step={size: seconds[size] for size in sizes},
         evaluation=image * min(images, evaluation.limit or images),
         image=image,
-        cut=_cut_seconds(recipe, state, context),
-        export=_export_seconds(recipe, state, context),
+        cut=seconds["cut"],
+        export=seconds["export"],
         train_images=len(source.train),
         test_images=images,
     )

@@ -14,13 +14,13 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.tape import ExampleInput, named_tensors
 from convslim.channels.trace import trace
 from convslim.errors import PlanError
+from convslim.measure.watch import Watch, watched
 from convslim.surgery.form import planned_form
 from convslim.surgery.plan import PruningPlan
 from convslim.surgery.reconstruction.footprint import MEMORY
 from convslim.surgery.reconstruction.pair import Batches, Pair, listed
 from convslim.surgery.reconstruction.producers import Stand, producers, together_
 from convslim.surgery.reconstruction.refit import Fitted, Refit
-from convslim.surgery.reconstruction.watch import Watch, watched
 
 Which = Literal["readers", "all"]
 
