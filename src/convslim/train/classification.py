@@ -64,18 +64,24 @@ class AccuracyJudge:
 
     def __init__(self, num_images: int) -> None:
         # Summed loss, then every image's label and prediction, both plus one: 0 where a process has not seen it.
-        self.totals = torch.zeros(1 + 2 * num_images, dtype=torch.float64)
-        self._labels, self._predictions = self.totals[1:].view(2, num_images)
+        self._totals = torch.zeros(1 + 2 * num_images, dtype=torch.float64)
+        self._labels, self._predictions = self._totals[1:].view(2, num_images)
         self._correct = self._total = 0
 
     def add_(self, outputs: Tensor, targets: Tensor, positions: Tensor) -> None:
         """Take a batch in."""
         found = outputs.argmax(1)
-        self.totals[0] += F.cross_entropy(outputs, targets, reduction="sum").cpu()
+        self._totals[0] += F.cross_entropy(outputs, targets, reduction="sum").cpu()
         self._labels[positions] = targets.cpu().double() + 1
         self._predictions[positions] = found.cpu().double() + 1
         self._correct += int((found == targets).sum())
         self._total += len(targets)
+
+    def gather_(self, device: torch.device) -> None:
+        """Add those of the other processes."""
+        summed = self._totals.to(device)
+        torch.distributed.all_reduce(summed)
+        self._totals.copy_(summed)
 
     def note(self) -> str:
         """Counts so far."""
@@ -93,7 +99,7 @@ class AccuracyJudge:
             raise DataError("The split to evaluate on gave no image. Check the data set's test part.")
         labels, predictions = (each[seen].long() - 1 for each in (self._labels, self._predictions))
         correct = int((labels == predictions).sum())
-        return Metrics(correct, total, float(self.totals[0]) / total, labels, predictions)
+        return Metrics(correct, total, float(self._totals[0]) / total, labels, predictions)
 
 
 @dataclass(frozen=True)

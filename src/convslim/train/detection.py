@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from convslim.data import DataSource, ImageSplit
@@ -23,6 +24,7 @@ from convslim.detection.coco_precision import coco_precision
 from convslim.detection.yolo_heads import YoloHeads
 from convslim.errors import DataError
 from convslim.train.config import TrainConfig
+from convslim.train.gather import gathered, parts_of, rows_of
 
 MEASURE: Final = "mAP@0.5"
 LEAST_SCORE: Final = 0.01
@@ -102,27 +104,39 @@ def _class_record(name: str, found: ClassPrecision) -> dict[str, Any]:
 
 
 class PrecisionJudge:
-    """Collects what was found and what is there; processes do not share the images."""
+    """Collects what was found and what is there, image by image."""
 
     def __init__(self, names: tuple[str, ...], heads: Heads, *, coco: bool = False) -> None:
-        self.totals = None
         self._names = names
         self._heads = heads
         self._coco = coco
-        self._found: list[Detections] = []
-        self._wanted: list[Objects] = []
+        self._found: dict[int, Detections] = {}  # by the image's place in the split
+        self._wanted: dict[int, Objects] = {}
         self._loss = 0.0
 
     def add_(self, outputs: Any, targets: Sequence[Objects], positions: Tensor) -> None:
-        """Take a batch in; where its images stand does not matter."""
+        """Take a batch in."""
         self._loss += float(self._heads.loss(outputs, targets, 0.0)) * len(targets)
         found = self._heads.detect(outputs, threshold=LEAST_SCORE, overlap=OVERLAP)
-        self._found += [Detections(each.boxes.cpu(), each.scores.cpu(), each.labels.cpu()) for each in found]
-        self._wanted += [each.to("cpu") for each in targets]
+        for place, boxes, objects in zip(positions.tolist(), found, targets, strict=True):
+            self._found[place] = Detections(boxes.boxes.cpu(), boxes.scores.cpu(), boxes.labels.cpu())
+            self._wanted[place] = objects.to("cpu")
+
+    def gather_(self, device: torch.device) -> None:
+        """Take in the images of the other processes."""
+        seen = torch.tensor([[place] for place in self._wanted], dtype=torch.float64).reshape(-1, 1)
+        places = gathered(seen, device)[:, 0].long().sort().values
+        found = {place: (each.boxes, each.scores, each.labels) for place, each in self._found.items()}
+        wanted = {place: (each.boxes, each.labels, each.difficult) for place, each in self._wanted.items()}
+        for place, rows in parts_of(gathered(rows_of(found, 6), device), places).items():
+            self._found[place] = Detections(rows[:, :4].float(), rows[:, 4].float(), rows[:, 5].long())
+        for place, rows in parts_of(gathered(rows_of(wanted, 6), device), places).items():
+            self._wanted[place] = Objects.of(rows[:, :4], rows[:, 4], rows[:, 5])
+        self._loss = float(gathered(torch.tensor([[self._loss]], dtype=torch.float64), device).sum())
 
     def note(self) -> str:
         """Counts so far."""
-        return f"{sum(len(each.labels) for each in self._found)} boxes in {len(self._wanted)} images"
+        return f"{sum(len(each.labels) for each in self._found.values())} boxes in {len(self._wanted)} images"
 
     def measured(self) -> DetectionMetrics:
         """Precision and recall of every class.
@@ -133,9 +147,11 @@ class PrecisionJudge:
         total = len(self._wanted)
         if not total:
             raise DataError("The split to evaluate on gave no image. Check the data set's test part.")
-        classes = class_precisions(self._found, self._wanted, len(self._names))
+        places = sorted(self._wanted)
+        found, wanted = [self._found[place] for place in places], [self._wanted[place] for place in places]
+        classes = class_precisions(found, wanted, len(self._names))
         mean_average_precision(classes)  # refuses images without objects
-        coco = coco_precision(self._found, self._wanted, len(self._names)) if self._coco else None
+        coco = coco_precision(found, wanted, len(self._names)) if self._coco else None
         return DetectionMetrics(self._names, tuple(classes), total, self._loss / total, coco)
 
 

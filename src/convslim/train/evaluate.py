@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from lightning_fabric.utilities.apply_func import move_data_to_device
-from torch import Tensor, nn
+from torch import nn
 
 from convslim.bfloat16 import autocast
 from convslim.data import ImageSplit
@@ -45,7 +45,7 @@ def evaluate(
     """Measure a network on a split: `Metrics` where images have labels, `DetectionMetrics` where they have objects.
 
     The default, float32 and no averaging of rounded shares, gives exact counts. Under `torchrun` the processes share
-    every batch where counts can be summed; the model is left as it was found.
+    every batch; the model is left as it was found.
 
     Args:
         precision: "bf16" runs under autocast, about twice as fast on recent CPUs, with rounded scores.
@@ -59,7 +59,7 @@ def evaluate(
     task = task_of(split)
     judge = task.judge(split)
     device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
-    rank, world_size = _place(judge.totals)
+    rank, world_size = _place()
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     batches = split.batches(batch_size, rank=rank, world_size=world_size, limit=limit)
     cast = autocast(device, enabled=precision == "bf16")
@@ -71,15 +71,13 @@ def evaluate(
             outputs = outputs_of(task, model, images.to(device, memory_format=memory_format), targets)
             judge.add_(outputs, targets, positions)
             advance(judge.note())
-    if world_size > 1 and judge.totals is not None:
-        summed = judge.totals.to(device)
-        torch.distributed.all_reduce(summed)
-        judge.totals.copy_(summed)
+    if world_size > 1:
+        judge.gather_(device)
     return judge.measured()
 
 
-def _place(totals: Tensor | None) -> tuple[int, int]:
-    """Rank and number of the processes that share the images: one, where no totals can be summed."""
-    if totals is None or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+def _place() -> tuple[int, int]:
+    """Rank and number of the processes that share the images."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()

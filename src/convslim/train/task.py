@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from convslim.data import DataSource, ImageSplit
@@ -40,15 +41,15 @@ class Measured(Protocol):
 class Judge(Protocol):
     """Compares a network's outputs with the targets of batch after batch."""
 
-    @property
-    def totals(self) -> Tensor | None:
-        """float64 numbers from which the result is made, so that processes which share the images can add theirs.
-
-        None if one process has to see all images.
-        """
-
     def add_(self, outputs: Any, targets: Any, positions: Tensor) -> None:
         """Take a batch in: n outputs, their targets, and their int64 (n,) places in the split."""
+
+    def gather_(self, device: torch.device) -> None:
+        """Take in what the other processes, which share the images, have seen; all of them call it.
+
+        Args:
+            device: That of the network, and so of the processes' backend.
+        """
 
     def note(self) -> str:
         """What a progress bar shows."""
