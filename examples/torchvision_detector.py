@@ -39,12 +39,31 @@ def ssdlite() -> nn.Module:
     return RawOutputs(detector())
 
 
+class Anchors:
+    """Those of torchvision's detectors; they depend on the size of the images only."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        self.detector = detector
+        self.known: dict[tuple[int, ...], list[Tensor]] = {}
+
+    def __call__(self, shape: tuple[int, ...]) -> list[Tensor]:
+        """Of every image in a batch of this shape."""
+        from torchvision.models.detection.image_list import ImageList
+
+        if shape[1:] not in self.known:
+            images = torch.zeros(1, *shape[1:])
+            with torch.no_grad():
+                maps = list(self.detector.backbone(images).values())
+                self.known[shape[1:]] = self.detector.anchor_generator(ImageList(images, [shape[2:]]), maps)
+        return self.known[shape[1:]] * shape[0]
+
+
 class Heads:
-    """What the outputs mean, by torchvision's own code; its anchors depend on the size of the images only."""
+    """What the outputs mean, by torchvision's own code."""
 
     def __init__(self) -> None:
         self.detector = detector().eval()
-        self.known: dict[tuple[int, ...], list[Tensor]] = {}  # anchors by the shape of an image
+        self.anchors = Anchors(self.detector)
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Sequence[Objects], shape: tuple[int, ...]) -> Tensor:
         anchors = self.anchors(shape)
@@ -57,16 +76,6 @@ class Heads:
         raw = dict(zip(OUTPUTS, outputs, strict=True))
         found = self.detector.postprocess_detections(raw, self.anchors(shape), [shape[2:]] * shape[0])
         return [{**each, "labels": each["labels"] - 1} for each in found]
-
-    def anchors(self, shape: tuple[int, ...]) -> list[Tensor]:
-        from torchvision.models.detection.image_list import ImageList
-
-        if shape[1:] not in self.known:
-            images = torch.zeros(1, *shape[1:])
-            with torch.no_grad():
-                maps = list(self.detector.backbone(images).values())
-                self.known[shape[1:]] = self.detector.anchor_generator(ImageList(images, [shape[2:]]), maps)
-        return self.known[shape[1:]] * shape[0]
 
     def matched(self, boxes: Tensor, anchors: Tensor) -> Tensor:
         from torchvision.ops.boxes import box_iou

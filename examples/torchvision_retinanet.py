@@ -5,10 +5,9 @@ Its heads share their weights over the levels of the pyramid, and its loss is fo
 
 from collections.abc import Sequence
 
-import torch
 from squares import CLASSES, compress
 from torch import Tensor, nn
-from torchvision_detector import OUTPUTS, RawOutputs
+from torchvision_detector import OUTPUTS, Anchors, RawOutputs
 
 from convslim.compat import import_optional
 from convslim.data.objects import Objects
@@ -36,7 +35,7 @@ class Heads:
 
     def __init__(self) -> None:
         self.detector = detector().eval()
-        self.known: dict[tuple[int, ...], list[Tensor]] = {}  # anchors by the shape of an image
+        self.anchors = Anchors(self.detector)
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Sequence[Objects], shape: tuple[int, ...]) -> Tensor:
         wanted = [{"boxes": each.boxes, "labels": each.labels} for each in targets]
@@ -48,16 +47,6 @@ class Heads:
         return self.detector.postprocess_detections(
             raw, [[each] for each in self.anchors(shape)], [shape[2:]] * shape[0]
         )
-
-    def anchors(self, shape: tuple[int, ...]) -> list[Tensor]:
-        from torchvision.models.detection.image_list import ImageList
-
-        if shape[1:] not in self.known:
-            images = torch.zeros(1, *shape[1:])
-            with torch.no_grad():
-                maps = list(self.detector.backbone(images).values())
-                self.known[shape[1:]] = self.detector.anchor_generator(ImageList(images, [shape[2:]]), maps)
-        return self.known[shape[1:]] * shape[0]
 
 
 if __name__ == "__main__":
