@@ -1,5 +1,6 @@
 """What all tests share: a fixed seed, and the real files where a machine has them."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,18 @@ import torch
 
 from convslim.data import DataSource, open_data
 from convslim.data.cifar10 import search_folders
+from convslim.train import progress
 
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_lines_in_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that a run writes now and then would come into whatever a test reads at that moment."""
+    monkeypatch.setattr(progress, "LINE_EVERY", math.inf)
 
 
 @pytest.fixture(scope="session")

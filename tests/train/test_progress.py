@@ -16,6 +16,7 @@ from convslim.train.progress import progress
 def test_a_log_says_how_far_it_is_and_what_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(module, "LINE_EVERY", 30.0)
     monkeypatch.setattr(module.LogBar, "latest", 0.0)
     with progress("epoch 2/9", 6) as advance:
         for step in range(6):
@@ -29,6 +30,7 @@ def test_a_log_says_how_far_it_is_and_what_is_left(monkeypatch: pytest.MonkeyPat
 
 
 def test_brief_works_say_nothing_in_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "LINE_EVERY", 30.0)
     monkeypatch.setattr(module.LogBar, "latest", time.monotonic())
     with progress("evaluate", 2) as advance:
         advance("")
