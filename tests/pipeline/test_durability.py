@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,19 +70,20 @@ def mount(*words: str) -> None:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MB of its own; tests change its size."""
+def disk() -> Iterator[Path]:
+    """A file system of 64 MB of its own; tests change its size. What a killed test leaves is in no one's way."""
     if not sys.platform.startswith("linux"):
         pytest.skip("the tests mount file systems on Linux only")
-    place = tmp_path / "disk"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix="convslim-disk-"))
     try:
         mount("-t", "tmpfs", "-o", "size=64m,mode=755", "tmpfs", str(place))
     except (OSError, AssertionError) as error:
+        place.rmdir()
         pytest.skip(f"this system lets the tests mount nothing: {error}")
     yield place
     # Lazily: what a failed search has open is closed when its storage is collected, at some time.
     subprocess.run(["umount", "--lazy", str(place)], check=True)
+    place.rmdir()
 
 
 def remount(disk: Path, options: str) -> None:
