@@ -36,8 +36,7 @@ def test_average_precision_of_shared_images_is_that_of_all(facts: dict[str, Any]
 
 def test_two_processes_train_and_evaluate_like_one(facts: dict[str, Any], root: Path):
     alone = trained(root)
-    assert facts["trained"]["losses"] == pytest.approx(
-        alone["losses"], rel=5e-3
-    )  # BatchNorms of 2×2 maps enlarge roundings
+    # BatchNorms of 2×2 maps enlarge roundings.
+    assert facts["trained"]["losses"] == pytest.approx(alone["losses"], rel=5e-3)
     assert facts["trained"]["loss"] == pytest.approx(alone["loss"], rel=5e-3)
     assert facts["trained"]["total"] == alone["total"] == 5

@@ -78,8 +78,15 @@ def bench(
             each for text in subjects for each in _subjects(text, shape, option or [], threads, extras, trust=trust)
         ]
         with watching(quiet=quiet) as watch:
-            timed = partial(measure, repeats=repeats, warmup=warmup, threads=threads, watch=watch)
-            result = timed(found, batches=batches, baseline=reference)
+            result = measure(
+                found,
+                batches=batches,
+                threads=threads,
+                repeats=repeats,
+                warmup=warmup,
+                baseline=reference,
+                watch=watch,
+            )
             feeds = partial(random_feeds, batch=batches[0], shape=size)
             files = [text for text in subjects if _is_file(text)] if profile else []
             profiles = {text: profile_onnx(text, feeds, threads=threads, repeats=repeats) for text in files}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from convslim.data import cifar10, digits
 from convslim.data.imagefolder import IMAGENET_MEAN, IMAGENET_STD
 from convslim.data.unlabeled import Preprocessing
 from convslim.errors import DataError
-from convslim.models.pictures import picture_config
+from convslim.models.pictures import picture_config, scaled_side
 
 Floats = tuple[float, ...]
 
@@ -109,8 +108,9 @@ def _side(spec: str, size: int, wishes: Wishes, config: Mapping[str, Any]) -> in
         return wishes.resize
     if wishes.crop is not None:
         return round(size / wishes.crop)
-    if config.get("crop_pct"):
-        return math.floor(size / config["crop_pct"])
+    known = scaled_side(config, size)
+    if known is not None:
+        return known
     return size if spec in models.NETWORKS else round(size * 256 / 224)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,3 +19,12 @@ def picture_config(network: nn.Module) -> Mapping[str, Any]:
         if isinstance(found, Mapping) and {"input_size", "mean", "std"} <= set(found):
             return found
     return {}
+
+
+def scaled_side(config: Mapping[str, Any], size: int) -> int | None:
+    """To how many pixels a picture is scaled before `size` pixels are cut out; None where the network does not say.
+
+    >>> scaled_side({"crop_pct": 0.95}, 224)
+    235
+    """
+    return math.floor(size / config["crop_pct"]) if config.get("crop_pct") else None

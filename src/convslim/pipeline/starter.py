@@ -18,7 +18,7 @@ from convslim.channels.graph import ChannelGraph
 from convslim.channels.trace import trace
 from convslim.data import DataSource, open_data
 from convslim.errors import ModelError, RecipeError
-from convslim.models.pictures import picture_config
+from convslim.models.pictures import picture_config, scaled_side
 from convslim.pipeline.environment import expand
 from convslim.pipeline.recipe import parse_recipe
 from convslim.report.graph_facts import graph_record
@@ -30,6 +30,7 @@ from convslim.surgery.weights import load_weights
 STEPS_WANTED: Final = 6000
 """Training steps of a fine-tuning, roughly; more helps, at the price of time."""
 WIDE: Final = 64
+"""Channels of a layer of which a cut in multiples of 16, fast in integers, still leaves a choice."""
 FOLDERS: Final = "imagefolder:"
 """Data sets of pictures that are scaled and normalized while they are read."""
 COVERED: Final = 0.8
@@ -87,14 +88,15 @@ def starter_recipe(start: Start) -> str:
 
 
 def _look(start: Start) -> _Seen:
-    data_options = _pictures(start)
+    network = models.create(start.model, **start.options)
+    data_options = _pictures(start, network)
     source = open_data(expand(start.data, "the data set"), **data_options)
     if source.train.task != "classification":
         raise RecipeError(
             f"'{start.data}' has boxes, and a first recipe is for classifiers. Start from a recipe for detectors: "
             "convslim recipes lists them."
         )
-    model, options = _fitting(start, source)
+    model, options = _fitting(start, source, network)
     graph = trace(model, source.example_input())
     images = len(source.train)
     batch_size = next(size for size, least in ((128, 20_000), (64, 1_000), (16, 0)) if images >= least)
@@ -104,25 +106,24 @@ def _look(start: Start) -> _Seen:
     )
 
 
-def _pictures(start: Start) -> Mapping[str, Any]:
+def _pictures(start: Start, network: nn.Module) -> Mapping[str, Any]:
     """Options of the data: those wished, and pictures as the network was trained to see them, where it says how."""
-    config = picture_config(models.create(start.model, **start.options)) if start.data.startswith(FOLDERS) else {}
+    config = picture_config(network) if start.data.startswith(FOLDERS) else {}
     if not config or config["input_size"][0] != 3:
         return start.data_options
     known = {"size": config["input_size"][1], "mean": list(config["mean"]), "std": list(config["std"])}
-    if config.get("crop_pct"):
-        known["resize"] = round(known["size"] / config["crop_pct"])
+    resize = scaled_side(config, known["size"])
+    if resize is not None and "size" not in start.data_options:  # it belongs to the network's own size
+        known["resize"] = resize
     if config.get("interpolation") in ("bilinear", "bicubic"):
         known["interpolation"] = config["interpolation"]
-    if "size" in start.data_options:
-        known.pop("resize", None)  # it belongs to the network's own size
     return {**known, **start.data_options}
 
 
-def _fitting(start: Start, source: DataSource) -> tuple[nn.Module, Mapping[str, Any]]:
+def _fitting(start: Start, source: DataSource, network: nn.Module) -> tuple[nn.Module, Mapping[str, Any]]:
     """The network with one output a class, and the options that make it so."""
     options = dict(start.options)
-    found = _classes(models.create(start.model, **options), source, start.model)
+    found = _classes(network, source, start.model)
     if found != source.num_classes and "num_classes" not in options and ":" in start.model:
         options["num_classes"] = source.num_classes  # timm's and torchvision's networks take it; others say so
         found = _classes(models.create(start.model, **options), source, start.model)
